@@ -1,0 +1,2 @@
+//! Admit.
+fn main() {}
