@@ -1,0 +1,208 @@
+//! The connection to a server, and the one way in which every call is made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::http::{Method, Request, Response, Uri};
+use ureq::{Agent, Body, Proxy};
+
+use crate::{Error, Problem};
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take beyond what the call itself asks the server to wait.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest answer that is read: a full page of 1,000 rows with room to spare.
+const MAX_ANSWER_BYTES: u64 = 16 << 20;
+/// Everything but what RFC 3986 calls unreserved: a name with slashes stays one segment of the path.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A client of one server. Cheap to clone; clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    agent: Agent,
+    url: String,
+    token: Option<String>,
+}
+
+/// The answer to a call, before it is read: its status and, of a success, the body.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    url: String,
+    body: Vec<u8>,
+}
+
+impl Client {
+    /// A client of the server at `url` (`http://HOST:PORT` or `https://HOST:PORT`), with an access token
+    /// where the server wants one. Nothing is sent yet. Certificates are checked against the system's
+    /// trust store (`SSL_CERT_FILE` names another).
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`].
+    pub fn new(url: &str, token: Option<&str>) -> Result<Client, Error> {
+        let invalid = |reason: &str| Error::InvalidUrl { url: url.to_owned(), reason: reason.to_owned() };
+        let base = url.trim_end_matches('/');
+        let uri: Uri = base.parse().map_err(|e| invalid(&format!("{e}")))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(invalid("it does not begin with http:// or https://"));
+        }
+        let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
+            return Err(invalid("it names no host"));
+        };
+        if token.is_some_and(|token| token.bytes().any(|b| !b.is_ascii_graphic())) {
+            return Err(invalid("the token for it has a space or a sign that no token has"));
+        }
+        let tls = ureq::tls::TlsConfig::builder()
+            .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("admit/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .tls_config(tls)
+            // A proxy for the way out is none to this machine itself.
+            .proxy(if is_loopback(host) { None } else { Proxy::try_from_env() })
+            .build();
+        Ok(Client { agent: config.new_agent(), url: base.to_owned(), token: token.map(str::to_owned) })
+    }
+
+    /// The server's address, without a slash at its end.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Makes a call that the server may take `wait_ms` to answer. `path` starts with a slash and is
+    /// encoded already.
+    pub(crate) fn call<B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+        if_match: Option<&str>,
+        wait_ms: u64,
+    ) -> Result<Answer, Error> {
+        let away = |error: ureq::Error| Error::Unreachable { url: self.url.clone(), reason: plain(&error) };
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(if_match) = if_match {
+            request = request.header("if-match", if_match);
+        }
+        let bytes = match body {
+            None => Vec::new(),
+            Some(body) => {
+                request = request.header("content-type", "application/json");
+                serde_json::to_vec(body).map_err(|e| self.unexpected(0, &e))?
+            }
+        };
+        let timeout = ANSWER_TIMEOUT + Duration::from_millis(wait_ms);
+        let response = if bytes.is_empty() {
+            let request = request.body(()).map_err(|e| away(e.into()))?;
+            self.agent.run(self.agent.configure_request(request).timeout_global(Some(timeout)).build())
+        } else {
+            let request = request.body(bytes).map_err(|e| away(e.into()))?;
+            self.agent.run(self.agent.configure_request(request).timeout_global(Some(timeout)).build())
+        };
+        self.answer(response.map_err(away)?)
+    }
+
+    /// Reads an answer; a refusal becomes an error.
+    fn answer(&self, mut response: Response<Body>) -> Result<Answer, Error> {
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+        let body = match body {
+            Ok(body) => body,
+            Err(ureq::Error::BodyExceedsLimit(_)) => return Err(self.unexpected(status, &"the answer is too long")),
+            Err(e) => return Err(Error::Unreachable { url: self.url.clone(), reason: plain(&e) }),
+        };
+        if (200..300).contains(&status) {
+            return Ok(Answer { status, url: self.url.clone(), body });
+        }
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(mut problem) if !problem.kind.is_empty() => {
+                problem.status = status;
+                Err(Error::Problem(Box::new(problem)))
+            }
+            _ => Err(self.unexpected(status, &"it gives no reason")),
+        }
+    }
+
+    fn unexpected(&self, status: u16, reason: &dyn std::fmt::Display) -> Error {
+        Error::Unexpected { url: self.url.clone(), status, reason: reason.to_string() }
+    }
+}
+
+impl Answer {
+    /// The body as data.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|e| Error::Unexpected {
+            url: self.url.clone(),
+            status: self.status,
+            reason: e.to_string(),
+        })
+    }
+}
+
+/// A name or a key as one segment of a path, or as a value of a query.
+pub(crate) fn segment(name: &str) -> String {
+    utf8_percent_encode(name, SEGMENT).to_string()
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+/// What the network said, without the library's prefixes.
+fn plain(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        ureq::Error::Io(e) => e.to_string(),
+        ureq::Error::HostNotFound => "no host of that name".to_owned(),
+        ureq::Error::Timeout(_) => "it took too long".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_checked_before_it_is_used() {
+        let check = |url: &str, expect: bool| assert_eq!(Client::new(url, None).is_ok(), expect, "{url}");
+        check("http://127.0.0.1:7070", true);
+        check("http://127.0.0.1:7070/", true);
+        check("https://admit.example", true);
+        check("http://[::1]:7070", true);
+        check("127.0.0.1:7070", false);
+        check("ftp://host", false);
+        check("http://", false);
+        check("", false);
+    }
+
+    #[test]
+    fn a_name_stays_one_segment() {
+        let check = |name: &str, expect: &str| assert_eq!(segment(name), expect);
+        check("openai", "openai");
+        check("windmill/main/script", "windmill%2Fmain%2Fscript");
+        check("tag:x y?z#", "tag%3Ax%20y%3Fz%23");
+        check("über", "%C3%BCber");
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_told_from_one_that_refuses() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let client = Client::new(&format!("http://127.0.0.1:{port}"), None).unwrap();
+        let error = client.release(uuid::Uuid::nil()).unwrap_err();
+        assert!(matches!(&error, Error::Unreachable { reason, .. } if reason == "connection refused"), "{error}");
+        assert!(error.is_away());
+    }
+}
