@@ -1,2 +1,27 @@
-//! Admit.
-fn main() {}
+//! `admit`: the server and its command line in one binary.
+
+mod commands;
+mod duration;
+mod exit;
+mod output;
+mod remote;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::commands::Cli;
+use crate::output::{RED, paint};
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            output::note(format_args!("{}: {failure}", paint(RED, "error")));
+            if let Some(hint) = failure.hint() {
+                output::note(hint);
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}

@@ -194,7 +194,11 @@ impl Client {
     }
 
     /// All pages of a list.
-    fn list<T: serde::de::DeserializeOwned + Serialize>(&self, path: &str, query: &str) -> Result<Vec<T>, Error> {
+    fn list<T: serde::de::DeserializeOwned + Serialize>(
+        &self,
+        path: &str,
+        query: &str,
+    ) -> Result<Vec<T>, Error> {
         let mut rows = Vec::new();
         let mut after = String::new();
         for _ in 0..MAX_PAGES {

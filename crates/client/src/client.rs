@@ -1,5 +1,6 @@
 //! The connection to a server, and the one way in which every call is made.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +8,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response, Uri};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, Timeout};
 
 use crate::{Error, Problem};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer may take beyond what the call itself asks the server to wait.
+/// How long an answer may take beyond what the call itself asks the server to wait, unless the caller says.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest answer that is read: a full page of 1,000 rows with room to spare.
 const MAX_ANSWER_BYTES: u64 = 16 << 20;
@@ -26,6 +27,7 @@ pub struct Client {
     agent: Agent,
     url: String,
     token: Option<String>,
+    timeout: Duration,
 }
 
 /// The answer to a call, before it is read: its status and, of a success, the body.
@@ -68,7 +70,15 @@ impl Client {
             // A proxy for the way out is none to this machine itself.
             .proxy(if is_loopback(host) { None } else { Proxy::try_from_env() })
             .build();
-        Ok(Client { agent: config.new_agent(), url: base.to_owned(), token: token.map(str::to_owned) })
+        let token = token.map(str::to_owned);
+        Ok(Client { agent: config.new_agent(), url: base.to_owned(), token, timeout: ANSWER_TIMEOUT })
+    }
+
+    /// The same client, over the same connections, that gives up sooner or later: an answer may take
+    /// `timeout` beyond what the call itself asks the server to wait.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Client {
+        Client { timeout, ..self.clone() }
     }
 
     /// The server's address, without a slash at its end.
@@ -87,7 +97,7 @@ impl Client {
         if_match: Option<&str>,
         wait_ms: u64,
     ) -> Result<Answer, Error> {
-        let away = |error: ureq::Error| Error::Unreachable { url: self.url.clone(), reason: plain(&error) };
+        let away = |error: ureq::Error| self.away(&error);
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -102,7 +112,7 @@ impl Client {
                 serde_json::to_vec(body).map_err(|e| self.unexpected(0, &e))?
             }
         };
-        let timeout = ANSWER_TIMEOUT + Duration::from_millis(wait_ms);
+        let timeout = self.timeout + Duration::from_millis(wait_ms);
         let response = if bytes.is_empty() {
             let request = request.body(()).map_err(|e| away(e.into()))?;
             self.agent.run(self.agent.configure_request(request).timeout_global(Some(timeout)).build())
@@ -119,8 +129,10 @@ impl Client {
         let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
         let body = match body {
             Ok(body) => body,
-            Err(ureq::Error::BodyExceedsLimit(_)) => return Err(self.unexpected(status, &"the answer is too long")),
-            Err(e) => return Err(Error::Unreachable { url: self.url.clone(), reason: plain(&e) }),
+            Err(ureq::Error::BodyExceedsLimit(_)) => {
+                return Err(self.unexpected(status, &"the answer is too long"));
+            }
+            Err(e) => return Err(self.away(&e)),
         };
         if (200..300).contains(&status) {
             return Ok(Answer { status, url: self.url.clone(), body });
@@ -132,6 +144,19 @@ impl Client {
             }
             _ => Err(self.unexpected(status, &"it gives no reason")),
         }
+    }
+
+    fn away(&self, error: &ureq::Error) -> Error {
+        let connected = match error {
+            ureq::Error::Io(e) => !matches!(
+                e.kind(),
+                ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+            ),
+            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => false,
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => false,
+            _ => true,
+        };
+        Error::Unreachable { url: self.url.clone(), reason: plain(error), connected }
     }
 
     fn unexpected(&self, status: u16, reason: &dyn std::fmt::Display) -> Error {
@@ -163,7 +188,7 @@ fn is_loopback(host: &str) -> bool {
 /// What the network said, without the library's prefixes.
 fn plain(error: &ureq::Error) -> String {
     match error {
-        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        ureq::Error::Io(e) if e.kind() == ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         ureq::Error::Io(e) => e.to_string(),
         ureq::Error::HostNotFound => "no host of that name".to_owned(),
         ureq::Error::Timeout(_) => "it took too long".to_owned(),
@@ -202,7 +227,10 @@ mod tests {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let client = Client::new(&format!("http://127.0.0.1:{port}"), None).unwrap();
         let error = client.release(uuid::Uuid::nil()).unwrap_err();
-        assert!(matches!(&error, Error::Unreachable { reason, .. } if reason == "connection refused"), "{error}");
+        assert!(
+            matches!(&error, Error::Unreachable { reason, .. } if reason == "connection refused"),
+            "{error}"
+        );
         assert!(error.is_away());
     }
 }

@@ -10,7 +10,9 @@ use crate::Block;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The server's address is not one.
-    #[error("'{url}' is not an address of a server: {reason}; give one as http://HOST:PORT or https://HOST:PORT")]
+    #[error(
+        "'{url}' is not an address of a server: {reason}; give one as http://HOST:PORT or https://HOST:PORT"
+    )]
     InvalidUrl {
         /// What was given.
         url: String,
@@ -25,6 +27,8 @@ pub enum Error {
         url: String,
         /// What the network said.
         reason: String,
+        /// Whether there was a connection, so that the server may have got the request.
+        connected: bool,
     },
     /// The server said no, and why.
     #[error("{0}")]

@@ -1,0 +1,61 @@
+//! What is claimed, as `admit run` and `admit acquire` both take it.
+
+use admit_client::Claim;
+use clap::Args;
+
+/// The options that make up the claims of a request.
+#[derive(Debug, Args)]
+pub struct ClaimArgs {
+    /// The limit whose slots are claimed
+    pub limit: String,
+    /// How many slots
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub slots: u32,
+    /// Count on this key under LIMIT's terms (each key has the limit for itself); with --max: hold a slot
+    /// of LIMIT and one of this key as well
+    #[arg(long, value_name = "K")]
+    pub key: Option<String>,
+    /// How many slots key K has, whatever limits there are
+    #[arg(long, value_name = "N", requires = "key")]
+    pub max: Option<u32>,
+}
+
+impl ClaimArgs {
+    /// The claims of the request.
+    pub fn claims(&self) -> Vec<Claim> {
+        let limit = Claim::limit(&self.limit, self.slots);
+        match (&self.key, self.max) {
+            (None, _) => vec![limit],
+            (Some(key), None) => vec![limit.on_key(key)],
+            (Some(key), Some(max)) => vec![limit, Claim::inline(key, max, self.slots)],
+        }
+    }
+}
+
+/// Who asks, for people: host, process and what it runs.
+pub fn holder(program: &str) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_default();
+    let host = host.trim();
+    let program = program.rsplit('/').next().unwrap_or(program);
+    let host = if host.is_empty() { "localhost" } else { host };
+    format!("{host}:{} {program}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_options_make_the_claims() {
+        let check = |key: Option<&str>, max, expect: Vec<Claim>| {
+            let args = ClaimArgs { limit: "db".into(), slots: 2, key: key.map(Into::into), max };
+            assert_eq!(args.claims(), expect);
+        };
+        check(None, None, vec![Claim::limit("db", 2)]);
+        check(Some("t/42"), None, vec![Claim::limit("db", 2).on_key("t/42")]);
+        check(Some("t/42"), Some(3), vec![Claim::limit("db", 2), Claim::inline("t/42", 3, 2)]);
+    }
+}
