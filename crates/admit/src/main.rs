@@ -1,6 +1,7 @@
 //! `admit`: the server and its command line in one binary.
 
 mod commands;
+mod config;
 mod duration;
 mod exit;
 mod output;

@@ -2,6 +2,7 @@
 
 mod acquire;
 mod claims;
+mod config;
 mod explain;
 mod leases;
 mod limit;
@@ -38,6 +39,7 @@ enum Command {
     Status(status::Args),
     Leases(leases::Args),
     Explain(explain::Args),
+    Config(config::Args),
 }
 
 impl Cli {
@@ -57,6 +59,7 @@ impl Cli {
             Command::Status(args) => status::run(args, json),
             Command::Leases(args) => leases::run(args, json),
             Command::Explain(args) => explain::run(args, json),
+            Command::Config(args) => config::run(args, json),
         }
     }
 }

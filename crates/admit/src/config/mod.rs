@@ -1,0 +1,243 @@
+//! The server's configuration: defaults, then a file, then the environment, then flags; each wins over
+//! those before it, and every value remembers where it came from.
+
+mod file;
+mod settings;
+mod size;
+mod source;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tracing_subscriber::filter::Targets;
+
+use crate::duration;
+
+pub use settings::{SETTINGS, Setting};
+pub use source::{Source, Value};
+
+/// The file that is read where it lies in the current folder and no other is named.
+pub const DEFAULT_FILE: &str = "admit.toml";
+
+/// What the command line says of the configuration.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub struct Flags {
+    /// The configuration's file; admit.toml in this folder is read without saying so
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The folder of the data [default: ./admit-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Where the native API listens [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// When a change counts as stored: full, it survives a power cut; normal, a crash of the process
+    /// [default: full]
+    #[arg(long, value_name = "full|normal")]
+    durability: Option<String>,
+    /// A name by which this server is called, besides its addresses; may be repeated
+    #[arg(long = "allow-host", value_name = "NAME")]
+    allow_hosts: Vec<String>,
+}
+
+impl Flags {
+    fn given(&self, name: &str) -> Option<Vec<String>> {
+        let one = |value: &Option<String>| value.clone().map(|value| vec![value]);
+        match name {
+            "data" => one(&self.data),
+            "listen" => one(&self.listen),
+            "durability" => one(&self.durability),
+            "allow_hosts" if !self.allow_hosts.is_empty() => Some(self.allow_hosts.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// The configuration in force, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the native API listens.
+    pub listen: SocketAddr,
+    /// The certificate and key of the native API.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Names by which this server is called.
+    pub allow_hosts: Vec<String>,
+    /// The folder of the data.
+    pub data: PathBuf,
+    /// Whether a change is stored only when the disk says so.
+    pub is_durability_full: bool,
+    /// How much history of the log stays, in milliseconds.
+    pub history_age_ms: u64,
+    /// How much history of the log stays, in bytes.
+    pub history_bytes: u64,
+    /// What is logged.
+    pub log_level: Targets,
+    /// Whether logs are JSON.
+    pub is_log_json: bool,
+    /// Every setting with its value and where it came from, in the order of [`SETTINGS`].
+    pub values: Vec<(&'static Setting, Value)>,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+}
+
+/// Names of environment variables that are not settings.
+const OTHER_VARIABLES: [&str; 5] =
+    ["ADMIT_URL", "ADMIT_TOKEN", "ADMIT_LEASE_ID", "ADMIT_FENCING_TOKEN", "ADMIT_CONFIG"];
+
+impl Config {
+    /// Puts the configuration together and checks all of it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, a line each.
+    pub fn load(flags: &Flags, env: &[(String, String)]) -> Result<Config, String> {
+        let variable = |name: &str| {
+            env.iter()
+                .find(|(known, value)| known == name && !value.is_empty())
+                .map(|(_, value)| value.clone())
+        };
+        let named = flags.config.clone().or_else(|| variable("ADMIT_CONFIG").map(PathBuf::from));
+        let file = named.or_else(|| Path::new(DEFAULT_FILE).is_file().then(|| DEFAULT_FILE.into()));
+        let mut from_file = match &file {
+            Some(path) => file::read(path)?,
+            None => Default::default(),
+        };
+        let value_of = |setting: &'static Setting| {
+            let value = if let Some(texts) = flags.given(setting.name) {
+                Value { texts, source: Source::Flag(setting.flag()) }
+            } else if let Some(text) = variable(&setting.env()) {
+                Value { texts: setting.split(&text), source: Source::Env(setting.env()) }
+            } else if let Some(value) = from_file.remove(setting.name) {
+                value
+            } else {
+                Value { texts: setting.default_texts(), source: Source::Default }
+            };
+            (setting, value)
+        };
+        Config::check(SETTINGS.iter().map(value_of).collect(), file)
+    }
+
+    fn check(values: Vec<(&'static Setting, Value)>, file: Option<PathBuf>) -> Result<Config, String> {
+        let mut wrong = Wrong { values: &values, lines: Vec::new() };
+        let listen = wrong.read("listen", |text| {
+            text.parse()
+                .map_err(|_| format!("'{text}' is no address; write it like 127.0.0.1:7070 or [::1]:7070"))
+        });
+        let durability = wrong.read("durability", one_of(&["full", "normal"]));
+        let history_age_ms = wrong.read("history_age", duration::parse_ms);
+        let history_bytes = wrong.read("history_bytes", size::parse_bytes);
+        let log_level = wrong.read("log_level", |text| {
+            let example = "one of off, error, warn, info, debug, trace, or like info,admit_api=debug";
+            text.parse::<Targets>().map_err(|_| format!("'{text}' is no level; {example}"))
+        });
+        let log_format = wrong.read("log_format", one_of(&["text", "json"]));
+        let tls = match (wrong.path("tls_cert"), wrong.path("tls_key")) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            (Some(_), None) => wrong.say("tls_key", "it is missing: a certificate (tls_cert) needs its key"),
+            (None, Some(_)) => wrong.say("tls_cert", "it is missing: a key (tls_key) needs its certificate"),
+        };
+        let data = wrong.path("data").or_else(|| wrong.say("data", "it is empty: name a folder"));
+        let allow_hosts = wrong.texts("allow_hosts");
+        let lines = wrong.lines;
+        match (listen, durability, history_age_ms, history_bytes, log_level, log_format, data) {
+            (
+                Some(listen),
+                Some(durability),
+                Some(age),
+                Some(bytes),
+                Some(level),
+                Some(format),
+                Some(data),
+            ) if lines.is_empty() => Ok(Config {
+                listen,
+                tls,
+                allow_hosts,
+                data,
+                is_durability_full: durability == "full",
+                history_age_ms: age,
+                history_bytes: bytes,
+                log_level: level,
+                is_log_json: format == "json",
+                values,
+                file,
+            }),
+            _ => Err(lines.join("\n")),
+        }
+    }
+
+    /// Settings whose values differ in `new`: those that a running server can take over, and those that it
+    /// cannot.
+    pub fn changes(&self, new: &Config) -> (Vec<&'static str>, Vec<&'static str>) {
+        let (mut live, mut fixed) = (Vec::new(), Vec::new());
+        for ((setting, old), (_, new)) in self.values.iter().zip(&new.values) {
+            if old.texts != new.texts {
+                if setting.is_live { live.push(setting.name) } else { fixed.push(setting.name) }
+            }
+        }
+        (live, fixed)
+    }
+}
+
+/// Variables of the environment that look like a mistyped setting: warned about, not refused, since an
+/// orchestrator may set `ADMIT_...` of its own.
+pub fn mistyped_variables(env: &[(String, String)]) -> Vec<String> {
+    let known: Vec<String> = SETTINGS.iter().map(Setting::env).collect();
+    let is_known = |name: &str| known.iter().any(|k| k == name) || OTHER_VARIABLES.contains(&name);
+    env.iter()
+        .filter(|(name, _)| name.starts_with("ADMIT_") && !is_known(name))
+        .filter_map(|(name, _)| {
+            let meant = nearest(name, known.iter().map(String::as_str))?;
+            Some(format!("the variable {name} is no setting and is ignored; did you mean {meant}?"))
+        })
+        .collect()
+}
+
+/// The known name that is most like a mistyped one, if any is.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    /// Names less alike than this are no likely typing errors.
+    const ALIKE: f64 = 0.8;
+    let scored = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+}
+
+fn one_of(words: &'static [&'static str]) -> impl Fn(&str) -> Result<&'static str, String> {
+    move |text| {
+        let found = words.iter().find(|word| **word == text);
+        found.copied().ok_or_else(|| format!("'{text}' is none of {}", words.join(", ")))
+    }
+}
+
+/// Collects what is wrong, so that everything is said at once.
+struct Wrong<'a> {
+    values: &'a [(&'static Setting, Value)],
+    lines: Vec<String>,
+}
+
+impl Wrong<'_> {
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.values.iter().find(|(setting, _)| setting.name == name).map(|(_, value)| value)
+    }
+
+    fn texts(&self, name: &str) -> Vec<String> {
+        self.value(name).map(|value| value.texts.clone()).unwrap_or_default()
+    }
+
+    fn read<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.texts(name).into_iter().next().unwrap_or_default();
+        parse(&text).map_or_else(|why| self.say(name, &why), Some)
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.texts(name).into_iter().next().filter(|text| !text.is_empty()).map(PathBuf::from)
+    }
+
+    fn say<T>(&mut self, name: &str, why: &str) -> Option<T> {
+        let line = match self.value(name).map(|value| &value.source) {
+            Some(source @ Source::File { .. }) => format!("{source}, {name}: {why}"),
+            Some(Source::Default) | None => format!("{name}: {why}"),
+            Some(source) => format!("{source}: {why}"),
+        };
+        self.lines.push(line);
+        None
+    }
+}

@@ -1,0 +1,64 @@
+//! Every setting there is. Its name in the file is `name`, in the environment `ADMIT_NAME`, on the command
+//! line `--name` where it has a flag.
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// What it is where nobody says; empty: nothing.
+    pub default: &'static str,
+    /// Whether it is a list.
+    pub is_list: bool,
+    /// Whether a running server takes over a change (SIGHUP).
+    pub is_live: bool,
+}
+
+const fn fixed(name: &'static str, default: &'static str) -> Setting {
+    Setting { name, default, is_list: false, is_live: false }
+}
+
+const fn live(name: &'static str, default: &'static str) -> Setting {
+    Setting { name, default, is_list: false, is_live: true }
+}
+
+/// All settings, in the order in which they are shown.
+pub const SETTINGS: &[Setting] = &[
+    fixed("listen", "127.0.0.1:7070"),
+    fixed("tls_cert", ""),
+    fixed("tls_key", ""),
+    Setting { name: "allow_hosts", default: "", is_list: true, is_live: false },
+    fixed("data", "./admit-data"),
+    fixed("durability", "full"),
+    live("history_age", "24h"),
+    live("history_bytes", "1GB"),
+    live("log_level", "info"),
+    fixed("log_format", "text"),
+];
+
+impl Setting {
+    /// Its variable in the environment.
+    pub fn env(&self) -> String {
+        format!("ADMIT_{}", self.name.to_ascii_uppercase())
+    }
+
+    /// Its flag; of a list, the flag that adds one.
+    pub fn flag(&self) -> String {
+        let name = if self.is_list { self.name.trim_end_matches('s') } else { self.name };
+        format!("--{}", name.replace('_', "-"))
+    }
+
+    /// The values that one text stands for: a list's are separated by commas.
+    pub fn split(&self, text: &str) -> Vec<String> {
+        if self.is_list {
+            text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect()
+        } else {
+            vec![text.to_owned()]
+        }
+    }
+
+    /// Its values where nobody says.
+    pub fn default_texts(&self) -> Vec<String> {
+        self.split(self.default)
+    }
+}
