@@ -203,6 +203,8 @@ pub struct Grant {
     pub continues: Option<Uuid>,
     /// A limit that is only observed would have made it wait.
     pub would_wait: bool,
+    /// What it went by: its arrival, or the age that its request gave.
+    pub age: Time,
     /// Who holds it.
     pub holder: Option<Name>,
     /// More about who holds it.

@@ -236,10 +236,7 @@ impl End {
     /// Whether it was a ticket that ended (a lease otherwise).
     #[must_use]
     pub fn is_of_ticket(self) -> bool {
-        matches!(
-            self,
-            End::Withdrawn | End::TimedOut | End::Unattended | End::Replaced | End::LimitRemoved
-        )
+        matches!(self, End::Withdrawn | End::TimedOut | End::Unattended | End::Replaced | End::LimitRemoved)
     }
 
     /// The end in one word, as the API and the command line say it.

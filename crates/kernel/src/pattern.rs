@@ -24,7 +24,9 @@ pub fn matches(pattern: &str, key: &str) -> bool {
             k += 1;
         } else if k == key.len() && p == pattern.len() {
             return true;
-        } else if let Some((after, taken)) = star.filter(|&(_, taken)| taken < key.len() && key[taken] != b'/') {
+        } else if let Some((after, taken)) =
+            star.filter(|&(_, taken)| taken < key.len() && key[taken] != b'/')
+        {
             star = Some((after, taken + 1));
             (p, k) = (after, taken + 1);
         } else if let Some((after, taken)) = deep.filter(|&(_, taken)| taken < key.len()) {

@@ -1,0 +1,230 @@
+//! The state of the kernel, and how a step changes it.
+//!
+//! - `turn` handles one command: what is due first, then the command, then whoever can go on now;
+//! - `settle` tries the fronts of waitlists; `blocked` is the one judgement of newcomers and of those who wait;
+//! - `apply` changes the state, by events alone; `tickets` and `limits` are its larger halves;
+//! - `key`, `waitlist`, `history`, `level`, `ranked`, `timers` are the parts that it is made of.
+
+mod acquire;
+mod apply;
+mod blocked;
+mod eta;
+mod history;
+mod key;
+mod level;
+mod limits;
+mod operate;
+mod ranked;
+mod read;
+mod settle;
+mod snapshot;
+mod tickets;
+mod timers;
+mod turn;
+mod waitlist;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use crate::{Claim, Command, End, Event, Lease, Limit, Name, Outcome, QueueNo, TermsRef, Time};
+use key::{KeyIx, Keys, LeaseIx};
+use ranked::Rank;
+use timers::Timers;
+use waitlist::{Queue, QueueIdentity};
+
+pub use snapshot::Snapshot;
+
+/// Everything that the kernel knows.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The time of the latest event.
+    logged: Time,
+    /// The latest time that a step was given: what is not logged, nobody else relies on.
+    seen: Time,
+    epoch: u32,
+    /// Tokens given in this epoch.
+    tokens: u64,
+    arrivals: u64,
+    queues_made: QueueNo,
+    limits_changed: u64,
+    ids: HashMap<Uuid, Id, RandomState>,
+    /// Ids that ended, oldest first.
+    ended: VecDeque<(Time, Uuid)>,
+    leases: Leases,
+    keys: Keys,
+    limits: HashMap<Name, LimitState, RandomState>,
+    /// Limits with patterns, by name.
+    matchers: Vec<Matcher>,
+    queues: HashMap<QueueNo, Queue, RandomState>,
+    queue_of: HashMap<QueueIdentity, QueueNo, RandomState>,
+    /// Queues whose heads hold slots.
+    holding: BTreeSet<QueueNo>,
+    /// Queues that ask for more than is allowed now.
+    aside: BTreeSet<QueueNo>,
+    tickets: u32,
+    timers: Timers,
+    /// Keys at which work was left for the next command.
+    unsettled: BTreeSet<Name>,
+    /// The sum of the digests of all leases, tickets and limits.
+    digest: u64,
+    /// Keys that got room or another front since they were last settled. Empty between steps.
+    dirty: Vec<Name>,
+    /// Keys whose timers may have to move. Empty between steps.
+    touched: Vec<KeyIx>,
+}
+
+/// What an id stands for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Id {
+    Lease(LeaseIx),
+    Ticket { queue: QueueNo, rank: Rank },
+    Ended { how: End, at: Time },
+}
+
+/// A live lease and what it takes.
+#[derive(Debug)]
+struct Live {
+    lease: Lease,
+    /// The claims of its request, which may name limits that did not exist.
+    asked: Arc<[Claim]>,
+    takes: SmallVec<[(KeyIx, u32); 2]>,
+}
+
+/// All live leases.
+#[derive(Debug, Default)]
+struct Leases {
+    table: Vec<Option<Box<Live>>>,
+    free: Vec<LeaseIx>,
+    live: usize,
+    /// Those that expire.
+    expiring: usize,
+}
+
+impl Leases {
+    fn at(&self, ix: LeaseIx) -> Option<&Live> {
+        self.table.get(ix as usize)?.as_deref()
+    }
+
+    fn at_mut(&mut self, ix: LeaseIx) -> Option<&mut Live> {
+        self.table.get_mut(ix as usize)?.as_deref_mut()
+    }
+
+    fn insert(&mut self, live: Box<Live>) -> LeaseIx {
+        self.live += 1;
+        self.expiring += usize::from(live.lease.expires_at.is_some());
+        match self.free.pop() {
+            Some(ix) => {
+                self.table[ix as usize] = Some(live);
+                ix
+            }
+            None => {
+                self.table.push(Some(live));
+                LeaseIx::try_from(self.table.len() - 1).unwrap_or(LeaseIx::MAX)
+            }
+        }
+    }
+
+    fn remove(&mut self, ix: LeaseIx) -> Option<Box<Live>> {
+        let live = self.table.get_mut(ix as usize)?.take()?;
+        self.free.push(ix);
+        self.live -= 1;
+        self.expiring -= usize::from(live.lease.expires_at.is_some());
+        Some(live)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (LeaseIx, &Live)> {
+        self.table.iter().enumerate().filter_map(|(ix, live)| Some((ix as LeaseIx, live.as_deref()?)))
+    }
+}
+
+/// A limit and what is counted about it.
+#[derive(Debug)]
+struct LimitState {
+    limit: Limit,
+    /// Tickets that claim it, wherever they are parked.
+    waiting: u32,
+    /// Requests that it would have made wait in mode observe.
+    would_wait: u64,
+    /// Keys at which queues are parked under it.
+    waitlists: BTreeSet<Name>,
+}
+
+/// A limit with patterns.
+#[derive(Debug)]
+struct Matcher {
+    /// The claim that it adds: on its own key, under its own terms.
+    key: Name,
+    terms: TermsRef,
+    patterns: Vec<Name>,
+}
+
+impl State {
+    /// A state in which nothing has happened.
+    #[must_use]
+    pub fn new() -> State {
+        State::default()
+    }
+
+    /// Handles what is due by `now`, then `command`. What happened is appended to `events`, and applied already.
+    ///
+    /// A `now` before that of an earlier step counts as that one: time never runs backwards.
+    pub fn step(&mut self, now: Time, command: &Command, events: &mut Vec<Event>) -> Outcome {
+        turn::Turn::begin(self, now, events).run(command)
+    }
+
+    /// Applies the events of one record that was decided elsewhere, or before.
+    pub fn replay(&mut self, events: &[Event]) {
+        for event in events {
+            self.apply(event);
+        }
+        // Whom these events let go on was decided by whoever made them.
+        self.dirty.clear();
+        self.refresh_touched();
+    }
+
+    /// The latest time that the state knows of.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.seen
+    }
+
+    /// When [`Command::Tick`] has something to do at the latest; none: nothing waits for time.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Time> {
+        if self.unsettled.is_empty() { self.timers.next() } else { Some(self.seen) }
+    }
+
+    /// Whether an outage would take something from someone: there are leases that expire, or tickets that
+    /// are polled. Only then an idle engine has to write heartbeats.
+    #[must_use]
+    pub fn needs_heartbeat(&self) -> bool {
+        self.leases.expiring > 0 || self.tickets > 0
+    }
+
+    /// A number that differs, but for one chance in 2^64, between states that differ in leases, tickets or limits.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest.wrapping_add(mix(self.token(), self.arrivals))
+    }
+
+    /// The latest fencing token given.
+    fn token(&self) -> u64 {
+        u64::from(self.epoch) * crate::TOKENS_PER_EPOCH + self.tokens
+    }
+}
+
+/// Mixes two numbers into one that looks random.
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b ^ 0xd6e8_feb8_6659_fd93 | 1);
+    let folded = (product as u64) ^ ((product >> 64) as u64);
+    folded.wrapping_mul(0xa076_1d64_78bd_642f) ^ a.rotate_left(32)
+}
+
+fn mix_id(id: Uuid, a: u64, b: u64) -> u64 {
+    let (high, low) = id.as_u64_pair();
+    mix(mix(high, low), mix(a, b))
+}

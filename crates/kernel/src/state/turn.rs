@@ -1,0 +1,284 @@
+//! One step: what is due by now, work that was left, the command, and whoever can go on because of it.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::level::PICO;
+use super::timers::Timer;
+use super::{Id, State};
+use crate::{
+    Claim, Command, Denial, End, Event, MAX_TRIES, Mode, Name, OUTAGE_AFTER_MS, Outcome, Part, Refill,
+    TOKENS_PER_EPOCH, TermsRef, Time,
+};
+
+/// The state, and the events that a step makes of it.
+pub(super) struct Turn<'a> {
+    pub(super) state: &'a mut State,
+    events: &'a mut Vec<Event>,
+    /// Queues that this step may still try.
+    pub(super) tries: u32,
+}
+
+/// An idle log says at least this often that it is alive; outages are measured from the last word.
+const HEARTBEAT_MS: u64 = 1_000;
+
+impl<'a> Turn<'a> {
+    pub(super) fn begin(state: &'a mut State, now: Time, events: &'a mut Vec<Event>) -> Turn<'a> {
+        let mut turn = Turn { state, events, tries: MAX_TRIES };
+        let silent_ms = now.since(turn.state.logged);
+        if silent_ms > OUTAGE_AFTER_MS && turn.state.needs_heartbeat() && turn.state.logged > Time(0) {
+            let since = turn.state.logged;
+            turn.state.seen = turn.state.seen.max(now);
+            turn.emit(Event::Outage { since });
+        }
+        turn.handle_due(now);
+        turn
+    }
+
+    pub(super) fn run(mut self, command: &Command) -> Outcome {
+        self.settle_left_over();
+        let outcome = match command {
+            Command::Acquire(acquire) => self.acquire(acquire),
+            Command::Renew { id, ttl_ms } => self.renew(*id, *ttl_ms),
+            Command::Release { id, part, counts } => self.release(*id, part, *counts),
+            Command::Ask { id, for_ms } => self.ask(*id, *for_ms),
+            Command::Withdraw { id } => self.withdraw(*id),
+            Command::SetLimit { limit, if_revision } => self.set_limit(limit, *if_revision),
+            Command::RemoveLimit { name, if_revision } => self.remove_limit(name, *if_revision),
+            Command::Pause { name, until } => self.pause(name, *until),
+            Command::Reset { name } => self.reset(name),
+            Command::SetUsage { name, id, used } => self.set_usage(name, *id, *used),
+            Command::RaiseEpoch => {
+                let epoch = self.state.epoch + 1;
+                self.emit(Event::EpochRaised { epoch });
+                Outcome::Done
+            }
+            Command::Tick => self.tick(),
+        };
+        self.settle_dirty();
+        self.state.refresh_touched();
+        outcome
+    }
+
+    /// Makes an event happen: the state changes, and the log will say so.
+    pub(super) fn emit(&mut self, event: Event) {
+        if self.state.logged < self.state.seen {
+            let clock = Event::Clock(self.state.seen);
+            self.state.apply(&clock);
+            self.events.push(clock);
+        }
+        self.state.apply(&event);
+        self.events.push(event);
+    }
+
+    /// Every timer that is due by `now`, each at its own time.
+    fn handle_due(&mut self, now: Time) {
+        while let Some((at, timer)) = self.state.timers.pop_due(now) {
+            self.state.seen = self.state.seen.max(at);
+            self.fire(timer);
+            self.settle_dirty();
+            self.state.refresh_touched();
+        }
+        self.state.seen = self.state.seen.max(now);
+    }
+
+    fn fire(&mut self, timer: Timer) {
+        match timer {
+            Timer::Expiry(id) => self.end_lease(id, End::Expired, true),
+            Timer::ClaimBy(id) => self.end_lease(id, End::Lapsed, false),
+            Timer::Deadline(id) => self.emit(Event::TicketEnded { id, how: End::TimedOut }),
+            Timer::PollBy(id) => self.emit(Event::TicketEnded { id, how: End::Unattended }),
+            Timer::HoldsBack(queue) => self.emit(Event::HoldsReturned { queue }),
+            Timer::Resume => self.resume_due(),
+            Timer::Edge(ix) => {
+                if let Some(key) = self.state.keys.at_mut(ix) {
+                    key.edge = None;
+                }
+                self.state.got_room(ix);
+            }
+            Timer::Forget(ix) => {
+                let name = self.state.keys.at_mut(ix).map(|key| {
+                    key.forget = None;
+                    key.name.clone()
+                });
+                if let Some(key) = name {
+                    self.emit(Event::Forgotten { key });
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) -> Outcome {
+        // The log has to say that it is alive where silence would be taken for an outage.
+        if self.state.needs_heartbeat() && self.state.seen.since(self.state.logged) >= HEARTBEAT_MS {
+            let clock = Event::Clock(self.state.seen);
+            self.state.apply(&clock);
+            self.events.push(clock);
+        }
+        Outcome::Done
+    }
+
+    fn renew(&mut self, id: Uuid, ttl_ms: Option<u64>) -> Outcome {
+        let live = match self.state.ids.get(&id) {
+            Some(&Id::Lease(ix)) => self.state.leases.at(ix),
+            Some(&Id::Ended { how, at }) => return denied(Denial::Ended { how, at }),
+            _ => return Outcome::UnknownId,
+        };
+        if let Some(reason) = ttl_ms.and_then(super::acquire::wrong_ttl) {
+            return denied(Denial::Invalid { field: "ttl_ms", reason });
+        }
+        let Some(live) = live else { return Outcome::UnknownId };
+        let ttl_ms = ttl_ms.or(live.lease.ttl_ms);
+        let expires_at = ttl_ms.map(|ttl| self.state.seen.plus(ttl));
+        self.emit(Event::Renewed { id, ttl_ms, expires_at });
+        self.state.lease(id).map_or(Outcome::UnknownId, |lease| Outcome::Renewed(Box::new(lease.clone())))
+    }
+
+    fn release(&mut self, id: Uuid, part: &Part, counts: bool) -> Outcome {
+        let ix = match self.state.ids.get(&id) {
+            Some(&Id::Lease(ix)) => ix,
+            Some(&Id::Ticket { .. }) => return self.withdraw(id),
+            Some(&Id::Ended { .. }) => return Outcome::Released { changed: false },
+            None => return Outcome::UnknownId,
+        };
+        let Some(live) = self.state.leases.at(ix) else { return Outcome::UnknownId };
+        let has = |key: &Name| {
+            live.lease.claims.iter().filter(|claim| claim.key == *key).map(|claim| claim.slots).max()
+        };
+        let (key, left) = match part {
+            Part::All => {
+                self.end_lease(id, End::Released, counts);
+                return Outcome::Released { changed: true };
+            }
+            Part::Key(key) => (key, has(key).map(|_| 0)),
+            Part::Slots { key, slots } => (key, has(key).map(|has| has.saturating_sub(*slots))),
+        };
+        let Some(left) = left else { return Outcome::Released { changed: false } };
+        let all_gone = left == 0 && live.lease.claims.iter().all(|claim| claim.key == *key);
+        if all_gone {
+            self.end_lease(id, End::Released, counts);
+        } else {
+            let before = live.lease.clone();
+            self.emit(Event::Shrunk { id, key: key.clone(), slots: left });
+            self.lower_levels(
+                &before,
+                |claim| {
+                    if claim.key == *key { claim.slots.saturating_sub(left) } else { 0 }
+                },
+            );
+        }
+        Outcome::Released { changed: true }
+    }
+
+    /// Ends a lease, and lowers the levels that it had raised.
+    pub(super) fn end_lease(&mut self, id: Uuid, how: End, counts: bool) {
+        let Some(lease) = self.state.lease(id) else { return };
+        // Only decaying terms need to know what the lease was.
+        let lease = (self.state.keys_with_levels(&lease.claims)).then(|| lease.clone());
+        self.emit(Event::LeaseEnded { id, how, counts });
+        if let Some(lease) = lease {
+            self.lower_levels(&lease, |claim| claim.slots);
+        }
+    }
+
+    fn lower_levels(&mut self, lease: &crate::Lease, slots: impl Fn(&Claim) -> u32) {
+        if lease.rate {
+            return;
+        }
+        for (key, terms, asked) in self.state.decaying(&lease.claims) {
+            let given =
+                lease.claims.iter().filter(|claim| claim.key == key).map(&slots).max().unwrap_or(asked);
+            let level = self.state.level_pico(&key, &terms);
+            let pico = level.saturating_sub(u128::from(given) * PICO);
+            if level > 0 {
+                self.emit(Event::Level { key, terms, pico });
+            }
+        }
+    }
+
+    pub(super) fn raise_levels(&mut self, claims: &Arc<[Claim]>) {
+        for (key, terms, slots) in self.state.decaying(claims) {
+            let pico = self.state.level_pico(&key, &terms) + u128::from(slots) * PICO;
+            self.emit(Event::Level { key, terms, pico });
+        }
+    }
+
+    pub(super) fn ask(&mut self, id: Uuid, for_ms: u64) -> Outcome {
+        match self.state.ids.get(&id) {
+            Some(&Id::Lease(_)) => self.claim_grant(id),
+            Some(&Id::Ticket { queue, rank }) => {
+                let ticket = self.state.queues.get(&queue).and_then(|queue| queue.tickets.get(rank));
+                if let Some(crate::Patience::Polled { poll_ttl_ms }) = ticket.map(|ticket| ticket.patience) {
+                    let poll_by = self.state.seen.plus(for_ms.min(crate::MAX_WAIT_MS)).plus(poll_ttl_ms);
+                    self.emit(Event::Polled { id, poll_by });
+                }
+                Outcome::Waiting { id }
+            }
+            Some(&Id::Ended { how, at }) => denied(Denial::Ended { how, at }),
+            None => Outcome::UnknownId,
+        }
+    }
+
+    /// The lease of an id, claimed if it was granted after waiting.
+    pub(super) fn claim_grant(&mut self, id: Uuid) -> Outcome {
+        if self.state.lease(id).is_some_and(|lease| lease.claim_by.is_some()) {
+            self.emit(Event::Claimed { id });
+        }
+        self.state.lease(id).map_or(Outcome::UnknownId, |lease| Outcome::Granted(Box::new(lease.clone())))
+    }
+
+    fn withdraw(&mut self, id: Uuid) -> Outcome {
+        match self.state.ids.get(&id) {
+            Some(Id::Ticket { .. }) => {
+                self.emit(Event::TicketEnded { id, how: End::Withdrawn });
+                Outcome::Withdrawn { changed: true }
+            }
+            Some(Id::Lease(_)) if self.state.lease(id).is_some_and(|lease| lease.claim_by.is_some()) => {
+                self.end_lease(id, End::Released, false);
+                Outcome::Withdrawn { changed: true }
+            }
+            Some(_) => Outcome::Withdrawn { changed: false },
+            None => Outcome::UnknownId,
+        }
+    }
+
+    /// The token of the next lease.
+    pub(super) fn next_token(&self) -> u64 {
+        debug_assert!(self.state.tokens + 1 < TOKENS_PER_EPOCH);
+        self.state.token() + 1
+    }
+}
+
+impl State {
+    /// Whether any of the claims' keys has a level at all: the quick question before the exact one.
+    fn keys_with_levels(&self, claims: &[Claim]) -> bool {
+        self.effective(claims).iter().any(|claim| {
+            self.keys
+                .get(claim.key)
+                .and_then(|key| key.past.as_ref())
+                .is_some_and(|past| !past.levels.is_empty())
+        })
+    }
+
+    /// The claims that go by a level: key, terms and slots.
+    pub(super) fn decaying(&self, claims: &[Claim]) -> Vec<(Name, TermsRef, u32)> {
+        let effective = self.effective(claims);
+        let decays = effective.iter().filter(|claim| {
+            self.resolve(claim.terms).is_some_and(|resolved| {
+                resolved.mode != Mode::Off && matches!(resolved.terms.refill, Refill::Decay { .. })
+            })
+        });
+        decays.map(|claim| (claim.key.clone(), claim.terms.clone(), claim.slots)).collect()
+    }
+
+    /// The level of a key under decaying terms, now, in 10^-12 slots.
+    pub(super) fn level_pico(&self, key: &Name, terms: &TermsRef) -> u128 {
+        let level = self.keys.get(key).and_then(|key| key.past.as_ref()?.levels.get(terms));
+        level.map_or(0, |level| level.pico_at(self.seen, self.decay_rate(terms)))
+    }
+}
+
+pub(super) fn denied(denial: Denial) -> Outcome {
+    Outcome::Denied(Box::new(denial))
+}
