@@ -1,1 +1,25 @@
-//! Admit: store.
+//! The log of Admit, its snapshots, and the tables that other crates keep beside it.
+//!
+//! This is the only crate that knows which database it is. Everything above it sees a [`Store`]: append
+//! one [`Record`] per batch together with the rows that belong to it, read records back, keep snapshots.
+//! Whoever wants rows reads them through a [`Reader`], from any thread.
+//!
+//! SQL is written once for every database: parameters are `$1`, `$2` ..., each used at least once;
+//! `INSERT ... ON CONFLICT ... DO UPDATE`, `RETURNING`; columns are `BIGINT`, `DOUBLE PRECISION`, `TEXT`
+//! or `BLOB`; a truth is a `BIGINT` 0 or 1, a time is a `BIGINT` of milliseconds.
+
+mod error;
+mod lock;
+mod migration;
+mod record;
+mod sqlite;
+mod store;
+mod value;
+
+pub use error::Error;
+pub use lock::FolderLock;
+pub use migration::Migration;
+pub use record::{FORMAT, Head, Record, Snapshot};
+pub use sqlite::{Durability, Report, SqliteStore, check};
+pub use store::{Begin, Keep, Reader, Store};
+pub use value::{Row, Value, Write};

@@ -1,0 +1,55 @@
+//! What an engine needs to know.
+
+use std::path::PathBuf;
+
+use admit_store::{Durability, Keep, Migration};
+
+/// What an engine needs to know to open.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data folder; it is made if it is not there.
+    pub folder: PathBuf,
+    /// When a commit counts as durable.
+    pub durability: Durability,
+    /// How much history of the log stays.
+    pub keep: Keep,
+    /// The tables of other crates.
+    pub migrations: Vec<Migration>,
+    /// How much may be waiting for the engine.
+    pub bounds: Bounds,
+}
+
+impl Config {
+    /// A durable engine in this folder, with the usual bounds.
+    pub fn new(folder: impl Into<PathBuf>) -> Config {
+        Config {
+            folder: folder.into(),
+            durability: Durability::default(),
+            keep: Keep::default(),
+            migrations: Vec::new(),
+            bounds: Bounds::default(),
+        }
+    }
+}
+
+/// How much may be waiting for the engine. What is above is refused, not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Commands that wait to be decided; renewals and releases have as much again for themselves.
+    pub queue: usize,
+    /// Callers that wait for a ticket.
+    pub waiters: usize,
+    /// Queries that wait for the database.
+    pub queries: usize,
+    /// Subscribers to the log.
+    pub subscribers: usize,
+    /// Records that a subscriber may be behind before it misses some.
+    pub subscriber_lag: usize,
+}
+
+impl Default for Bounds {
+    /// The queue is a fraction of a second of work; waiters cost some 100 bytes each.
+    fn default() -> Bounds {
+        Bounds { queue: 16_384, waiters: 262_144, queries: 1_024, subscribers: 1_024, subscriber_lag: 4_096 }
+    }
+}

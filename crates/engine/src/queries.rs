@@ -1,0 +1,69 @@
+//! Reads of rows, on a thread of their own: a slow one keeps no command waiting.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::thread;
+
+use admit_store::{Reader, Row, Value};
+use tokio::sync::oneshot;
+
+use crate::Error;
+use crate::inbox::Reply;
+
+struct Query {
+    sql: String,
+    params: Vec<Value>,
+    reply: Reply<Vec<Row>>,
+}
+
+pub(crate) struct Queries {
+    sender: SyncSender<Query>,
+    max_queued: usize,
+    backups: Arc<Mutex<Box<dyn Reader>>>,
+}
+
+impl Queries {
+    pub fn start(
+        reader: Box<dyn Reader>,
+        backups: Box<dyn Reader>,
+        max_queued: usize,
+    ) -> std::io::Result<Queries> {
+        let (sender, queries) = sync_channel::<Query>(max_queued);
+        thread::Builder::new().name("admit-queries".to_owned()).spawn(move || {
+            for Query { sql, params, reply } in queries {
+                if !reply.is_closed() {
+                    let _ = reply.send(reader.query(&sql, &params).map_err(Error::from));
+                }
+            }
+        })?;
+        Ok(Queries { sender, max_queued, backups: Arc::new(Mutex::new(backups)) })
+    }
+
+    pub async fn query(&self, sql: String, params: Vec<Value>) -> Result<Vec<Row>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.sender.try_send(Query { sql, params, reply }).map_err(|error| match error {
+            TrySendError::Full(_) => Error::Overloaded { what: "queries queued", max: self.max_queued },
+            TrySendError::Disconnected(_) => Error::Stopping,
+        })?;
+        answer.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    /// On a thread for itself, one at a time.
+    pub async fn backup(&self, to: &Path) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        let (to, backups): (PathBuf, _) = (to.to_owned(), Arc::clone(&self.backups));
+        let copy = move || {
+            let result = match backups.try_lock() {
+                Ok(reader) => reader.backup(&to).map_err(Error::from),
+                Err(TryLockError::WouldBlock) => Err(Error::Overloaded { what: "backups running", max: 1 }),
+                Err(TryLockError::Poisoned(_)) => Err(Error::Stopping),
+            };
+            let _ = reply.send(result);
+        };
+        thread::Builder::new().name("admit-backup".to_owned()).spawn(copy).map_err(|error| {
+            Error::Unavailable { reason: format!("no thread for the backup: {error}"), retry_in_ms: 1_000 }
+        })?;
+        answer.await.unwrap_or(Err(Error::Stopping))
+    }
+}

@@ -1,0 +1,357 @@
+//! The engine's thread: takes jobs, makes batches of them, answers, wakes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use admit_kernel::{Acquire, Command, Outcome, Part, Patience, State};
+use admit_store::Store;
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use crate::batch::{Batch, Committed, MAX_BATCH, Op};
+use crate::clock::Clock;
+use crate::core::Core;
+use crate::inbox::{Answer, Caller, Inbox, Job, Reply};
+use crate::waiters::{Waiter, Waiters};
+use crate::{Error, Stats};
+
+/// What becomes of an operation's answer.
+enum Then {
+    Nothing,
+    Reply(Reply<Option<Outcome>>),
+    /// The next outcome of `execute_all` number so.
+    Collect(u64),
+    /// Of a request that cannot wait.
+    Answer {
+        reply: Reply<Answer>,
+        leaves_nothing: bool,
+    },
+    /// Of a caller that is among the waiters by now.
+    Waiter {
+        id: Uuid,
+        no: u64,
+        answer_now: bool,
+    },
+    /// Of a ticket whose waiters may have missed its end.
+    Refresh {
+        id: Uuid,
+    },
+}
+
+/// The outcomes of one `execute_all` so far.
+struct Collected {
+    outcomes: Vec<Outcome>,
+    missing: usize,
+    reply: Reply<Vec<Outcome>>,
+}
+
+pub(crate) struct Service<S, C> {
+    core: Core<S, C>,
+    inbox: Arc<Inbox>,
+    subscribers: broadcast::Sender<Committed>,
+    max_waiters: usize,
+    waiters: Waiters,
+    /// What follows from earlier batches; goes first.
+    follow_ups: VecDeque<(Op, Then)>,
+    ops: Vec<Op>,
+    thens: VecDeque<Then>,
+    reads: Vec<Box<dyn FnOnce(Result<&State, Error>) + Send>>,
+    stats_asked: Vec<Reply<Stats>>,
+    collected: HashMap<u64, Collected>,
+    collections: u64,
+    batch: Batch,
+}
+
+impl<S: Store, C: Clock> Service<S, C> {
+    pub fn new(
+        core: Core<S, C>,
+        inbox: Arc<Inbox>,
+        subscribers: broadcast::Sender<Committed>,
+        max_waiters: usize,
+    ) -> Service<S, C> {
+        Service {
+            core,
+            inbox,
+            subscribers,
+            max_waiters,
+            waiters: Waiters::default(),
+            follow_ups: VecDeque::new(),
+            ops: Vec::new(),
+            thens: VecDeque::new(),
+            reads: Vec::new(),
+            stats_asked: Vec::new(),
+            collected: HashMap::new(),
+            collections: 0,
+            batch: Batch::default(),
+        }
+    }
+
+    /// Serves until it is told to stop, or can serve no more (then it says why).
+    pub fn serve(mut self) -> Result<(), Error> {
+        let mut jobs = Vec::new();
+        let mut more_to_tidy = false;
+        let stop = loop {
+            let sleep_ms =
+                if more_to_tidy || !self.follow_ups.is_empty() { Some(0) } else { self.sleep_ms() };
+            self.inbox.take(&mut jobs, MAX_BATCH, sleep_ms.map(Duration::from_millis));
+            let stop = self.accept(&mut jobs);
+            self.decide();
+            self.read();
+            if let Some(error) = self.core.failure() {
+                break Some(error.clone());
+            }
+            if stop {
+                break None;
+            }
+            let mono_ms = self.core.mono_ms();
+            self.waiters.answer_due(mono_ms);
+            more_to_tidy = self.core.maintain();
+        };
+        self.end(stop)
+    }
+
+    fn sleep_ms(&mut self) -> Option<u64> {
+        let tick = self.core.tick_in_ms();
+        let next = self.waiters.next_ms();
+        let mono_ms = self.core.mono_ms();
+        match (tick, next.map(|at_ms| at_ms.saturating_sub(mono_ms))) {
+            (Some(tick), Some(answer)) => Some(tick.min(answer)),
+            (tick, answer) => tick.or(answer),
+        }
+    }
+
+    /// Sorts jobs into operations and reads. True: stop.
+    fn accept(&mut self, jobs: &mut Vec<Job>) -> bool {
+        for _ in 0..self.follow_ups.len().min(MAX_BATCH) {
+            if let Some((op, then)) = self.follow_ups.pop_front() {
+                self.add(op, then);
+            }
+        }
+        let mut stop = false;
+        for job in jobs.drain(..) {
+            match job {
+                Job::Execute { op, reply } => self.add(op, Then::Reply(reply)),
+                Job::All { commands, reply } => self.accept_all(commands, reply),
+                Job::Acquire { acquire, caller } => self.accept_acquire(acquire, caller),
+                Job::Ask { id, caller } => {
+                    let for_ms = caller.answer_within_ms.unwrap_or(0);
+                    self.accept_waiter(Op::new(Command::Ask { id, for_ms }), id, caller);
+                }
+                Job::Gone { id, no } => self.caller_is_gone(id, no),
+                Job::Undelivered { id } => self.give_back(id),
+                Job::Read(read) => self.reads.push(read),
+                Job::Stats(reply) => self.stats_asked.push(reply),
+                Job::Shutdown => stop = true,
+            }
+        }
+        if self.ops.is_empty() && self.core.tick_in_ms() == Some(0) {
+            self.add(Op::new(Command::Tick), Then::Nothing);
+        }
+        stop
+    }
+
+    fn add(&mut self, op: Op, then: Then) {
+        self.ops.push(op);
+        self.thens.push_back(then);
+    }
+
+    fn accept_all(&mut self, commands: Vec<Command>, reply: Reply<Vec<Outcome>>) {
+        if commands.is_empty() {
+            let _ = reply.send(Ok(Vec::new()));
+            return;
+        }
+        self.collections += 1;
+        let collected = Collected { outcomes: Vec::new(), missing: commands.len(), reply };
+        self.collected.insert(self.collections, collected);
+        for command in commands {
+            self.add(Op::new(command), Then::Collect(self.collections));
+        }
+    }
+
+    fn accept_acquire(&mut self, acquire: Box<Acquire>, caller: Caller) {
+        if caller.reply.is_closed() && caller.leaves_nothing {
+            return;
+        }
+        let (id, patience) = (acquire.id, acquire.patience);
+        let op = Op::new(Command::Acquire(acquire));
+        if patience == Patience::None {
+            return self.add(op, Then::Answer { reply: caller.reply, leaves_nothing: caller.leaves_nothing });
+        }
+        // Who listens for longer than a ticket may go unattended is attending to it.
+        let listens_ms = caller.answer_within_ms.unwrap_or(0);
+        let attends = matches!(patience, Patience::Polled { poll_ttl_ms } if listens_ms >= poll_ttl_ms);
+        self.accept_waiter(op, id, caller);
+        if attends {
+            self.add(Op::new(Command::Ask { id, for_ms: listens_ms }), Then::Nothing);
+        }
+    }
+
+    fn accept_waiter(&mut self, op: Op, id: Uuid, caller: Caller) {
+        if self.waiters.len() >= self.max_waiters {
+            let error = Error::Overloaded { what: "callers waiting", max: self.max_waiters };
+            let _ = caller.reply.send(Err(error));
+            return;
+        }
+        let no = caller.no;
+        let answer_now = caller.answer_within_ms == Some(0);
+        let mono_ms = self.core.mono_ms();
+        let answer_at_ms = caller.answer_within_ms.filter(|ms| *ms > 0).map(|ms| mono_ms.saturating_add(ms));
+        let waiter = Waiter { no, reply: caller.reply, answer_at_ms, leaves_nothing: caller.leaves_nothing };
+        self.waiters.add(id, waiter);
+        self.add(op, Then::Waiter { id, no, answer_now });
+    }
+
+    /// Nobody listens to the answer any more; a ticket that would be of use to nobody is withdrawn.
+    fn caller_is_gone(&mut self, id: Uuid, no: u64) {
+        if let Some(waiter) = self.waiters.remove(id, no)
+            && waiter.leaves_nothing
+            && !self.waiters.contains(&id)
+        {
+            self.add(Op::new(Command::Withdraw { id }), Then::Nothing);
+        }
+    }
+
+    /// A lease that nobody knows of goes back; it never began, so no window counts it.
+    fn give_back(&mut self, id: Uuid) {
+        let release = Command::Release { id, part: Part::All, counts: false };
+        self.follow_ups.push_back((Op::new(release), Then::Nothing));
+    }
+
+    fn decide(&mut self) {
+        let mut from = 0;
+        while from < self.ops.len() {
+            self.batch.wants_records = self.subscribers.receiver_count() > 0;
+            let waiters = &self.waiters;
+            self.core.run(&self.ops[from..], &mut |id| waiters.contains(id), &mut self.batch);
+            from += self.batch.answers.len();
+            self.deliver();
+        }
+        self.ops.clear();
+    }
+
+    fn deliver(&mut self) {
+        let mut answers = std::mem::take(&mut self.batch.answers);
+        for answer in answers.drain(..) {
+            let then = self.thens.pop_front().unwrap_or(Then::Nothing);
+            self.answer(then, answer);
+        }
+        self.batch.answers = answers;
+        let mut woken = std::mem::take(&mut self.batch.woken);
+        for (id, outcome) in woken.drain(..) {
+            self.wake(id, &outcome);
+        }
+        self.batch.woken = woken;
+        for record in self.batch.records.drain(..) {
+            // Without subscribers there is nobody to tell.
+            let _ = self.subscribers.send(record);
+        }
+        if self.batch.reloaded {
+            let refresh = |id| (Op::new(Command::Ask { id, for_ms: 0 }), Then::Refresh { id });
+            self.follow_ups.extend(self.waiters.tickets().map(refresh));
+        }
+    }
+
+    fn answer(&mut self, then: Then, answer: Result<Option<Outcome>, Error>) {
+        match then {
+            Then::Nothing => {}
+            // A caller that is gone has no use for its answer.
+            Then::Reply(reply) => drop(reply.send(answer)),
+            Then::Collect(no) => self.collect(no, answer),
+            Then::Answer { reply, leaves_nothing } => {
+                let answer = self.to_answer(answer);
+                if let Err(Ok(Answer { outcome: Outcome::Granted(lease), fresh: true })) = reply.send(answer)
+                    && leaves_nothing
+                {
+                    self.give_back(lease.id);
+                }
+            }
+            Then::Waiter { id, no, answer_now } => match answer {
+                Ok(Some(Outcome::Waiting { .. })) if !answer_now => {}
+                answer => {
+                    let answer = self.to_answer(answer);
+                    let Some(waiter) = self.waiters.remove(id, no) else { return };
+                    if let Err(Ok(Answer { outcome: Outcome::Granted(lease), fresh: true })) =
+                        waiter.reply.send(answer)
+                        && waiter.leaves_nothing
+                    {
+                        self.give_back(lease.id);
+                    }
+                }
+            },
+            Then::Refresh { id } => match answer {
+                Ok(Some(Outcome::Waiting { .. })) | Ok(None) | Err(_) => {}
+                Ok(Some(outcome)) => self.wake(id, &outcome),
+            },
+        }
+    }
+
+    fn to_answer(&self, answer: Result<Option<Outcome>, Error>) -> Result<Answer, Error> {
+        let outcome = answer?.unwrap_or(Outcome::Done);
+        let fresh = matches!(&outcome, Outcome::Granted(lease) if lease.granted_at == self.batch.time);
+        Ok(Answer { outcome, fresh })
+    }
+
+    fn wake(&mut self, id: Uuid, outcome: &Outcome) {
+        if !self.waiters.wake(id, outcome) {
+            self.give_back(id);
+        }
+    }
+
+    fn collect(&mut self, no: u64, answer: Result<Option<Outcome>, Error>) {
+        let Some(collected) = self.collected.get_mut(&no) else { return };
+        collected.missing -= 1;
+        let is_last = collected.missing == 0;
+        let failed = match answer {
+            Ok(outcome) => {
+                collected.outcomes.push(outcome.unwrap_or(Outcome::Done));
+                None
+            }
+            Err(error) => Some(error),
+        };
+        if (is_last || failed.is_some())
+            && let Some(collected) = self.collected.remove(&no)
+        {
+            let _ = collected.reply.send(failed.map_or(Ok(collected.outcomes), Err));
+        }
+    }
+
+    fn read(&mut self) {
+        for read in self.reads.drain(..) {
+            read(self.core.state());
+        }
+        if self.stats_asked.is_empty() {
+            return;
+        }
+        let stats = self.core.stats();
+        let (queued, overloaded) = self.inbox.load();
+        stats.queue_len = queued as u64;
+        stats.overloaded = overloaded;
+        stats.waiters = self.waiters.len() as u64;
+        stats.subscribers = self.subscribers.receiver_count() as u64;
+        for reply in self.stats_asked.drain(..) {
+            let _ = reply.send(Ok(*stats));
+        }
+    }
+
+    /// Grants nothing more; who still waits is told, by their senders being dropped at the latest.
+    fn end(mut self, failure: Option<Error>) -> Result<(), Error> {
+        let error = failure.clone().unwrap_or(Error::Stopping);
+        let left = self.inbox.close();
+        for job in left {
+            if let Job::Execute { reply, .. } = job {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+        self.waiters.fail_all(&error);
+        match failure {
+            Some(error) => Err(error),
+            None => {
+                if let Err(error) = self.core.snapshot() {
+                    tracing::warn!(%error, "no snapshot at the end; opening again takes longer");
+                }
+                Ok(())
+            }
+        }
+    }
+}

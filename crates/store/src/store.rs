@@ -1,0 +1,83 @@
+//! What a database has to do for the engine.
+
+use std::path::Path;
+
+use crate::{Error, Head, Record, Row, Snapshot, Value, Write};
+
+/// The log and what lies beside it. All calls come from one thread.
+///
+/// A batch is `begin`, then `commit` or `rollback`. [`Error::Unknown`] is the only error of `commit` after
+/// which something may have been written.
+pub trait Store: Send {
+    /// The end of the log, as it is stored.
+    fn head(&mut self) -> Result<Head, Error>;
+
+    /// Whether this data is a copy whose log may lack the end of the original's (a restored backup). It
+    /// stays so until a record of a greater epoch is committed.
+    fn is_copy(&mut self) -> Result<bool, Error>;
+
+    /// The newest snapshot that is whole. One that is not is passed over, with a warning.
+    fn latest_snapshot(&mut self) -> Result<Option<Snapshot>, Error>;
+
+    /// Records after `seq` in order: as many as fit in `max_bytes`, at least one if there is one.
+    fn records_after(&mut self, seq: u64, max_bytes: usize) -> Result<Vec<Record>, Error>;
+
+    /// Begins a batch: from now until its end nobody else appends to the log.
+    fn begin(&mut self, applied: u64) -> Result<Begin, Error>;
+
+    /// Appends the record and executes the writes, all or nothing, and returns when that is on disk.
+    fn commit(&mut self, record: &Record, writes: &[Write]) -> Result<(), Error>;
+
+    /// Ends a batch that writes nothing.
+    fn rollback(&mut self);
+
+    /// Stores a snapshot; keeps the one before it, drops older ones.
+    fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), Error>;
+
+    /// Drops the oldest records that nobody needs: a bounded number of them; true: call again for more.
+    /// What the last but one snapshot needs is never dropped.
+    fn truncate(&mut self, keep: Keep, now_ms: u64) -> Result<bool, Error>;
+
+    /// Work that must be done now and then but keeps nobody waiting: call it between batches.
+    fn maintain(&mut self) -> Result<(), Error>;
+
+    /// Whether there is room again for `bytes`, after [`Error::Full`].
+    fn probe(&mut self, bytes: usize) -> Result<(), Error>;
+
+    /// A handle to read rows with.
+    fn reader(&self) -> Result<Box<dyn Reader>, Error>;
+}
+
+/// What a batch begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin {
+    /// The database's time in milliseconds since the Unix epoch, where the database is the clock of all nodes.
+    pub now_ms: Option<u64>,
+    /// The records after `applied`, which others wrote.
+    pub missed: Vec<Record>,
+}
+
+/// How much history of the log stays: what is younger than `age_ms` and among the last `bytes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Milliseconds.
+    pub age_ms: u64,
+    /// Bytes of payload.
+    pub bytes: u64,
+}
+
+impl Default for Keep {
+    /// 24 hours, 1 GB: enough to explain and simulate yesterday, little enough for any disk.
+    fn default() -> Keep {
+        Keep { age_ms: 24 * 3_600_000, bytes: 1_000_000_000 }
+    }
+}
+
+/// Reads rows, from any thread; sees what is committed.
+pub trait Reader: Send {
+    /// The rows that a query gives; too many of them are an error.
+    fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, Error>;
+
+    /// Writes a consistent copy of everything to a new file, while the store is in use.
+    fn backup(&self, to: &Path) -> Result<(), Error>;
+}
