@@ -1,2 +1,59 @@
-//! xtask.
-fn main() {}
+//! What the project does to itself: `cargo xtask --help`.
+
+mod bench;
+mod command;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use command::cargo;
+
+/// What the project does to itself.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Format check, lints and every test; what a fresh machine lacks for them is installed first.
+    Test,
+    /// Measure the kernel and the real server, side by side with something that does nothing.
+    Bench {
+        /// Only these: kernel, pairs, wakeup, restart.
+        names: Vec<String>,
+    },
+    /// Run the simulator: kernel, engine and a model of the store, with crashes and clock steps.
+    Sim {
+        /// How many seeds.
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+        /// The first seed; a failing run names the one to replay.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+    },
+    /// Write docs/openapi.json from the code.
+    Openapi,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Test => test::run(),
+        Task::Bench { names } => bench::run(&names),
+        Task::Sim { seeds, from } => {
+            let (seeds, from) = (seeds.to_string(), from.to_string());
+            cargo(&["run", "--release", "-p", "admit-sim", "--", "--seeds", &seeds, "--from", &from])
+        }
+        Task::Openapi => cargo(&["run", "-p", "admit-api", "--example", "openapi"]),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
