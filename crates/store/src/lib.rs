@@ -20,6 +20,6 @@ pub use error::Error;
 pub use lock::FolderLock;
 pub use migration::Migration;
 pub use record::{FORMAT, Head, Record, Snapshot};
-pub use sqlite::{Durability, Report, SqliteStore, check};
+pub use sqlite::{Durability, Report, SqliteStore, backup, check};
 pub use store::{Begin, Keep, Reader, Store};
 pub use value::{Row, Value, Write};

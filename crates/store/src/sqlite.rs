@@ -1,5 +1,6 @@
 //! SQLite: one node, one folder. WAL, one writer (the engine's thread), readers on connections of their own.
 
+mod backup;
 mod check;
 mod error;
 mod log;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use backup::backup;
 pub use check::{Report, check};
 use rows::SqliteReader;
 
