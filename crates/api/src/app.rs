@@ -1,0 +1,103 @@
+//! What every route works with.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use admit_engine::{Engine, Stats};
+use admit_http::{Connections, Problem, Shutdown, Tokens};
+use admit_kernel::{State, Time};
+
+use crate::problems;
+
+/// What the native API serves. Clones share the engine, the tokens and the wish to stop.
+#[derive(Clone)]
+pub struct App {
+    pub(crate) engine: Engine,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) about: Arc<About>,
+}
+
+/// What the server says of itself.
+#[derive(Debug, Default)]
+pub struct About {
+    /// Its version.
+    pub version: String,
+    /// Where its data is.
+    pub location: String,
+    /// Its listeners, those that are off included.
+    pub listeners: Vec<ListenerInfo>,
+    /// When it was started.
+    started_at: Time,
+    /// What is added to wall time to make the log's, in milliseconds, when it was last looked at.
+    offset_ms: AtomicI64,
+}
+
+/// What is said of a listener.
+#[derive(Debug, Clone)]
+pub struct ListenerInfo {
+    /// What it is called.
+    pub name: String,
+    /// Its address, with the port that was bound; none: it is off.
+    pub address: Option<std::net::SocketAddr>,
+    /// Why it is off, and the way out.
+    pub off_because: Option<String>,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Its connections.
+    pub connections: Option<Arc<Connections>>,
+}
+
+impl About {
+    /// A server of this version, started now, with its data there.
+    #[must_use]
+    pub fn new(
+        version: impl Into<String>,
+        location: impl Into<String>,
+        listeners: Vec<ListenerInfo>,
+    ) -> About {
+        let offset_ms = AtomicI64::new(0);
+        About { version: version.into(), location: location.into(), listeners, started_at: wall(), offset_ms }
+    }
+
+    pub(crate) fn started_at(&self) -> Time {
+        self.started_at
+    }
+}
+
+impl App {
+    /// The API of this engine.
+    #[must_use]
+    pub fn new(engine: Engine, tokens: Arc<Tokens>, shutdown: Shutdown, about: About) -> App {
+        App { engine, tokens, shutdown, about: Arc::new(about) }
+    }
+
+    /// The log's time, as far as it is known without asking the engine.
+    pub(crate) fn now(&self) -> Time {
+        let wall = i64::try_from(wall().0).unwrap_or(i64::MAX);
+        Time(u64::try_from(wall.saturating_add(self.about.offset_ms.load(Relaxed))).unwrap_or(0))
+    }
+
+    /// Reads the state and the log's time. Be brief: everybody else waits meanwhile.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&State, Time) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let now = self.now();
+        self.engine.read(move |state| look(state, now.max(state.now()))).await.map_err(problems::engine)
+    }
+
+    /// What the engine counted.
+    pub(crate) async fn stats(&self) -> Result<Stats, Problem> {
+        let stats = self.engine.stats().await.map_err(problems::engine)?;
+        self.about.offset_ms.store(stats.clock_offset_ms, Relaxed);
+        Ok(stats)
+    }
+}
+
+/// This machine's clock.
+pub(crate) fn wall() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

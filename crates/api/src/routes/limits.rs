@@ -1,0 +1,239 @@
+//! Limits.
+
+use admit_http::{AuditEntry, Caller, Problem};
+use admit_kernel::{Command, Limit, Name, Outcome, Time};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::Shared;
+use crate::app::App;
+use crate::convert;
+use crate::extract::{Acquirer, Json, Operator, PathName, Query, name, page_size};
+use crate::problems::{self, invalid};
+use crate::wire::{LimitBody, LimitInput, Page, PageQuery, PauseInput, ProblemBody, ResetBody};
+
+/// Lists limits by name.
+#[utoipa::path(get, path = "/limits", tag = "limits", params(PageQuery),
+    responses((status = 200, body = Page<LimitBody>)))]
+pub(super) async fn list(
+    _: Acquirer,
+    State(app): Shared,
+    Query(query): Query<PageQuery>,
+) -> Result<axum::Json<Page<LimitBody>>, Problem> {
+    let size = page_size(query.page_size)?;
+    let page = app.look(move |state, now| {
+        let limits = state.limits(query.cursor.as_deref(), size + 1);
+        let next = (limits.len() > size).then(|| limits[size - 1].name.to_string());
+        Page {
+            items: limits.iter().take(size).map(|limit| convert::limit_body(limit, state, now)).collect(),
+            next,
+        }
+    });
+    page.await.map(axum::Json)
+}
+
+/// Reads a limit.
+#[utoipa::path(get, path = "/limits/{name}", tag = "limits", params(("name" = String, Path)),
+    responses((status = 200, body = LimitBody), (status = 404, body = ProblemBody)))]
+pub(super) async fn get(
+    _: Acquirer,
+    State(app): Shared,
+    PathName(name): PathName,
+) -> Result<Response, Problem> {
+    let wanted = name.clone();
+    let found =
+        app.look(move |state, now| state.limit(&wanted).map(|limit| convert::limit_body(limit, state, now)));
+    found.await?.map(|body| answer(StatusCode::OK, body)).ok_or_else(|| problems::unknown_limit(&name))
+}
+
+/// Defines a limit, or replaces its definition.
+///
+/// `If-Match: "REVISION"` changes it only if it is at that revision, `If-Match: *` only if it exists,
+/// `If-None-Match: *` only if it does not. What is at work keeps its slots; the new numbers count at once.
+#[utoipa::path(put, path = "/limits/{name}", tag = "limits",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
+    request_body = LimitInput,
+    responses((status = 200, body = LimitBody), (status = 201, body = LimitBody),
+        (status = 412, body = ProblemBody), (status = 422, body = ProblemBody)))]
+pub(super) async fn put(
+    Operator(caller): Operator,
+    State(app): Shared,
+    PathName(name): PathName,
+    headers: HeaderMap,
+    Json(input): Json<LimitInput>,
+) -> Result<Response, Problem> {
+    let wanted = name.clone();
+    let old =
+        app.look(move |state, _| state.limit(&wanted).map(|limit| (limit.source.clone(), limit.revision)));
+    let (source, revision) = old.await?.unzip();
+    let if_revision = if_revision(&headers, revision)?;
+    let limit = Box::new(convert::limit(input, &name, source)?);
+    let command = Command::SetLimit { limit, if_revision };
+    match change(&app, &caller, "limit.set", &name, command).await? {
+        Outcome::LimitStored { before, after } => {
+            let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+            Ok(answer(status, show(&app, *after).await?))
+        }
+        Outcome::RevisionMismatch { current } => Err(problems::revision_mismatch(current)),
+        Outcome::Denied(denial) => Err(problems::denial(*denial, app.now())),
+        other => Err(problems::unexpected(&other)),
+    }
+}
+
+/// Removes a limit. Leases keep what they hold on its key.
+#[utoipa::path(delete, path = "/limits/{name}", tag = "limits",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
+    responses((status = 204), (status = 404, body = ProblemBody), (status = 412, body = ProblemBody)))]
+pub(super) async fn delete(
+    Operator(caller): Operator,
+    State(app): Shared,
+    PathName(name): PathName,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let wanted = name.clone();
+    let revision = app.look(move |state, _| state.limit(&wanted).map(|limit| limit.revision)).await?;
+    let if_revision = if_revision(&headers, revision)?;
+    let command = Command::RemoveLimit { name: name.clone(), if_revision };
+    match change(&app, &caller, "limit.remove", &name, command).await? {
+        Outcome::LimitRemoved(_) => Ok(StatusCode::NO_CONTENT),
+        Outcome::UnknownLimit => Err(problems::unknown_limit(&name)),
+        Outcome::RevisionMismatch { current } => Err(problems::revision_mismatch(current)),
+        Outcome::Denied(denial) => Err(problems::denial(*denial, app.now())),
+        other => Err(problems::unexpected(&other)),
+    }
+}
+
+/// Admits nothing through a limit for some time, or until it is resumed.
+#[utoipa::path(post, path = "/limits/{name}/pause", tag = "limits", params(("name" = String, Path)),
+    request_body = PauseInput, responses((status = 200, body = LimitBody), (status = 404, body = ProblemBody)))]
+pub(super) async fn pause(
+    Operator(caller): Operator,
+    State(app): Shared,
+    PathName(name): PathName,
+    Json(input): Json<PauseInput>,
+) -> Result<Response, Problem> {
+    let now = app.look(|_, now| now).await?;
+    let until = match (input.for_ms, input.until) {
+        (Some(ms), None) => now.plus(convert::within("for_ms", ms, 1, MAX_PAUSE_MS)?),
+        (None, Some(text)) => convert::in_future("until", &text, now)?,
+        (None, None) => Time(u64::MAX),
+        (Some(_), Some(text)) => return Err(invalid("until", text, "give `for_ms` or `until`, not both")),
+    };
+    set_pause(&app, &caller, "limit.pause", name, Some(until)).await
+}
+
+/// The longest pause that is given in milliseconds: a year. Longer ones end by hand.
+const MAX_PAUSE_MS: u64 = 366 * 24 * 3_600_000;
+
+/// Ends a pause.
+#[utoipa::path(post, path = "/limits/{name}/resume", tag = "limits", params(("name" = String, Path)),
+    responses((status = 200, body = LimitBody), (status = 404, body = ProblemBody)))]
+pub(super) async fn resume(
+    Operator(caller): Operator,
+    State(app): Shared,
+    PathName(name): PathName,
+) -> Result<Response, Problem> {
+    set_pause(&app, &caller, "limit.resume", name, None).await
+}
+
+async fn set_pause(
+    app: &App,
+    caller: &Caller,
+    action: &'static str,
+    name: Name,
+    until: Option<Time>,
+) -> Result<Response, Problem> {
+    let command = Command::Pause { name: name.clone(), until };
+    match change(app, caller, action, &name, command).await? {
+        Outcome::LimitStored { after, .. } => Ok(answer(StatusCode::OK, show(app, *after).await?)),
+        Outcome::UnknownLimit => Err(problems::unknown_limit(&name)),
+        Outcome::Denied(denial) => Err(problems::denial(*denial, app.now())),
+        other => Err(problems::unexpected(&other)),
+    }
+}
+
+/// Ends every lease that claims a limit, and forgets what its key remembers.
+#[utoipa::path(post, path = "/limits/{name}/reset", tag = "limits", params(("name" = String, Path)),
+    responses((status = 200, body = ResetBody), (status = 404, body = ProblemBody)))]
+pub(super) async fn reset(
+    Operator(caller): Operator,
+    State(app): Shared,
+    PathName(name): PathName,
+) -> Result<axum::Json<ResetBody>, Problem> {
+    match change(&app, &caller, "limit.reset", &name, Command::Reset { name: name.clone() }).await? {
+        Outcome::Reset { ended } => Ok(axum::Json(ResetBody { ended })),
+        Outcome::UnknownLimit => Err(problems::unknown_limit(&name)),
+        Outcome::Denied(denial) => Err(problems::denial(*denial, app.now())),
+        other => Err(problems::unexpected(&other)),
+    }
+}
+
+/// Executes a change of a limit, and the row of the audit with it.
+async fn change(
+    app: &App,
+    caller: &Caller,
+    action: &'static str,
+    name: &Name,
+    command: Command,
+) -> Result<Outcome, Problem> {
+    let entry = AuditEntry::of_caller(caller);
+    let name = name.clone();
+    let id = uuid::Uuid::now_v7();
+    let outcome = app.engine.execute_with(Some(command), move |outcome, now| {
+        let (before, after) = match outcome {
+            Some(Outcome::LimitStored { before, after }) => {
+                (before.as_deref().map(describe), Some(describe(after)))
+            }
+            Some(Outcome::LimitRemoved(limit)) => (Some(describe(limit)), None),
+            Some(Outcome::Reset { ended }) => (None, Some(serde_json::json!({ "ended": ended }))),
+            // Nothing was changed.
+            _ => return Vec::new(),
+        };
+        vec![entry.clone().of(action, &name, before, after).with_id(id).write(now)]
+    });
+    let outcome = outcome.await.map_err(problems::engine)?;
+    outcome.ok_or_else(|| problems::unexpected(&"no outcome"))
+}
+
+/// A limit as the audit keeps it.
+fn describe(limit: &Limit) -> Value {
+    serde_json::to_value(limit).unwrap_or_default()
+}
+
+async fn show(app: &App, limit: Limit) -> Result<LimitBody, Problem> {
+    app.look(move |state, now| convert::limit_body(&limit, state, now)).await
+}
+
+fn answer(status: StatusCode, body: LimitBody) -> Response {
+    let etag = format!("\"{}\"", body.revision);
+    let mut response = (status, axum::Json(body)).into_response();
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
+}
+
+/// The revision that the limit must have; `current` is the one it has now.
+fn if_revision(headers: &HeaderMap, current: Option<u64>) -> Result<Option<u64>, Problem> {
+    let text = |name: HeaderName| {
+        headers.get(name).map(|value| value.to_str().unwrap_or_default().trim().to_owned())
+    };
+    match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+        (None, None) => Ok(None),
+        (None, Some(none)) if none == "*" => Ok(Some(0)),
+        (Some(any), None) if any == "*" => current.map(Some).ok_or_else(|| problems::revision_mismatch(None)),
+        (Some(etag), None) => etag
+            .trim_matches('"')
+            .parse()
+            .map(Some)
+            .map_err(|_| invalid("if-match", etag, "a revision in quotes, as the ETag gives it, or *")),
+        (_, Some(other)) => Err(invalid("if-none-match", other, "* alone, without If-Match")),
+    }
+}
+
+/// Checks the name of a filter.
+pub(super) fn filter(field: &str, text: Option<&str>) -> Result<Option<Name>, Problem> {
+    text.map(|text| name(field, text)).transpose()
+}

@@ -1,0 +1,165 @@
+//! Limits.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A limit to be stored. What is left out has its default; the whole definition is replaced.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitInput {
+    /// Its name; may be left out, else it is the one in the path.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Slots that may be in use at once, or the capacity of the window or bucket. 0 is closed: requests queue.
+    pub max: u32,
+    /// A span of the past that counts too.
+    #[serde(default)]
+    pub window: Option<WindowBody>,
+    /// Slots that come back per second, as from a leaky bucket, instead of by release.
+    #[serde(default)]
+    pub decay_per_second: Option<f64>,
+    /// Key patterns (`*` within a segment, `**` across): a claim on a matching key claims this limit too.
+    #[serde(default, rename = "match")]
+    pub patterns: Vec<String>,
+    /// Whether it is enforced.
+    #[serde(default)]
+    pub mode: Mode,
+    /// What becomes of a request that finds it full.
+    #[serde(default)]
+    pub on_full: OnFull,
+    /// Who may wait for it.
+    #[serde(default)]
+    pub queue: QueueBody,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// Which front end it belongs to; left out: as before, or `native`.
+    #[serde(default)]
+    pub source: Option<String>,
+}
+
+/// A limit as it is now.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct LimitBody {
+    /// Its name, which is also the key on which it counts unless a claim names another.
+    pub name: String,
+    /// Slots that may be in use at once, or the capacity of the window or bucket.
+    pub max: u32,
+    /// A span of the past that counts too.
+    pub window: Option<WindowBody>,
+    /// Slots that come back per second instead of by release.
+    pub decay_per_second: Option<f64>,
+    /// Key patterns: a claim on a matching key claims this limit too.
+    #[serde(rename = "match")]
+    pub patterns: Vec<String>,
+    /// Whether it is enforced.
+    pub mode: Mode,
+    /// What becomes of a request that finds it full.
+    pub on_full: OnFull,
+    /// Who may wait for it.
+    pub queue: QueueBody,
+    /// For people.
+    pub description: String,
+    /// Which front end it belongs to.
+    pub source: String,
+    /// Grows with every change; the `ETag`, which `If-Match` takes.
+    pub revision: u64,
+    /// Whether it admits nothing now.
+    pub paused: bool,
+    /// Until when (RFC 3339); null while paused: until it is resumed.
+    pub paused_until: Option<String>,
+    /// The same, in milliseconds from now.
+    pub paused_for_ms: Option<u64>,
+    /// Slots in use on the key of its name.
+    pub used: u64,
+    /// Tickets that claim it, wherever they wait.
+    pub waiting: u32,
+    /// Requests that it would have made wait, while it is observed.
+    pub would_have_waited: u64,
+}
+
+/// A span of the past.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WindowBody {
+    /// Its length in milliseconds, 1 to 31 days.
+    #[schema(minimum = 1, maximum = 2_678_400_000_u64)]
+    pub ms: u64,
+    /// What it counts.
+    #[serde(default)]
+    pub counts: Counts,
+}
+
+/// What a window counts.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Counts {
+    /// Starts within it, running or not: a sliding-window rate.
+    #[default]
+    Starts,
+    /// Running ones, and those that ended within it.
+    Runs,
+}
+
+/// Whether a limit is enforced.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It counts and blocks.
+    #[default]
+    Enforce,
+    /// It counts, never blocks, and says what would have waited.
+    Observe,
+    /// It neither counts nor blocks.
+    Off,
+}
+
+/// What becomes of a request that cannot be admitted at once.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// It waits its turn.
+    #[default]
+    Queue,
+    /// It takes the place of those that wait for the same claims.
+    KeepNewest,
+    /// It waits, and the oldest holder is asked to stop.
+    CancelOldest,
+    /// It is refused.
+    Reject,
+}
+
+/// Who may wait for a limit.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueBody {
+    /// How many tickets.
+    pub max_len: u32,
+    /// For how long at most, in milliseconds; null: as long as the request says.
+    pub max_wait_ms: Option<u64>,
+}
+
+impl Default for QueueBody {
+    fn default() -> QueueBody {
+        QueueBody { max_len: admit_kernel::DEFAULT_MAX_LEN, max_wait_ms: None }
+    }
+}
+
+/// For how long a limit admits nothing; neither field: until it is resumed.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseInput {
+    /// Milliseconds from now.
+    #[serde(default)]
+    pub for_ms: Option<u64>,
+    /// A time (RFC 3339).
+    #[serde(default)]
+    pub until: Option<String>,
+}
+
+/// What a reset did.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ResetBody {
+    /// Leases that it ended.
+    pub ended: u32,
+}
