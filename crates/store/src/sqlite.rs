@@ -91,7 +91,7 @@ impl SqliteStore {
             .pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))
             .map_err(error::outside_commit)?
             .unsigned_abs();
-        let pages = max_bytes.map_or(u64::from(u32::MAX) - 1, |bytes| bytes / page);
+        let pages = max_bytes.map_or(u64::from(u32::MAX) - 1, |bytes| (bytes / page).max(1));
         self.connection
             .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
             .map_err(error::outside_commit)

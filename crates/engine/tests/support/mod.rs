@@ -1,0 +1,249 @@
+//! What the engine's tests share: engines in temporary folders, a store that fails on command, short ways
+//! to say commands.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use admit_engine::{Bounds, Clock, Config, Engine, Migration, Options, SystemClock};
+use admit_kernel::{
+    Acquire, Claim, Command, Lease, Limit, Outcome, Part, Patience, Snapshot as Plain, Terms,
+};
+use admit_store::{
+    Begin, Durability, Error as StoreError, Head, Keep, Reader, Record, Snapshot, SqliteStore, Store, Write,
+};
+use pollster::block_on;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+pub fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+pub fn open(folder: &TempDir) -> Engine {
+    Engine::open(Config::new(folder.path())).unwrap()
+}
+
+pub fn id(n: u128) -> Uuid {
+    Uuid::from_u128(n)
+}
+
+/// A request for one slot of `db`.
+pub fn request(n: u128, patience: Patience) -> Acquire {
+    Acquire { patience, ..Acquire::new(id(n), vec![Claim::limit("db", 1)]) }
+}
+
+pub fn release(n: u128) -> Command {
+    Command::Release { id: id(n), part: Part::All, counts: true }
+}
+
+pub fn set_limit(name: &str, max: u32) -> Command {
+    Command::SetLimit { limit: Box::new(Limit::new(name, Terms::concurrent(max))), if_revision: None }
+}
+
+/// An engine with the limit `db`.
+pub fn open_with_db(folder: &TempDir, max: u32) -> Engine {
+    let engine = open(folder);
+    execute(&engine, set_limit("db", max));
+    engine
+}
+
+pub fn execute(engine: &Engine, command: Command) -> Outcome {
+    block_on(engine.execute(command)).unwrap()
+}
+
+pub fn try_acquire(engine: &Engine, n: u128) -> Outcome {
+    block_on(engine.acquire(request(n, Patience::None), 0)).unwrap()
+}
+
+/// Acquires one of the free slots of `db`.
+pub fn hold(engine: &Engine, n: u128) -> Lease {
+    match try_acquire(engine, n) {
+        Outcome::Granted(lease) => *lease,
+        other => panic!("{n} should have been granted: {other:?}"),
+    }
+}
+
+pub fn is_held(engine: &Engine, n: u128) -> bool {
+    block_on(engine.read(move |state| state.lease(id(n)).is_some())).unwrap()
+}
+
+pub fn is_waiting(engine: &Engine, n: u128) -> bool {
+    block_on(engine.read(move |state| state.ticket(id(n)).is_some())).unwrap()
+}
+
+pub fn plain(engine: &Engine) -> Plain {
+    block_on(engine.read(|state| state.snapshot())).unwrap()
+}
+
+/// Polls a future once; it must not be ready yet.
+pub fn start<F: Future>(future: &mut Pin<Box<F>>)
+where
+    F::Output: std::fmt::Debug,
+{
+    let poll = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll.is_pending(), "{poll:?}");
+}
+
+/// Polls a future once.
+pub fn poll<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Waits until something is so.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What goes wrong with a [`FailingStore`], and when.
+#[derive(Default)]
+pub struct Faults {
+    /// The database may grow to so many bytes; 0: as it likes.
+    pub max_bytes: AtomicU64,
+    /// The next commit succeeds, but its answer is lost.
+    pub lose_answer: AtomicBool,
+    /// The next commit is lost, and so is its answer.
+    pub lose_commit: AtomicBool,
+    /// Nothing can be begun.
+    pub away: AtomicBool,
+    /// The next sync fails.
+    pub fail_sync: AtomicBool,
+    /// Commits wait while somebody holds this.
+    pub gate: Mutex<()>,
+    /// Commits that wait for it.
+    pub at_gate: AtomicU64,
+    /// Records committed.
+    pub commits: AtomicU64,
+    /// Times that the state was read back.
+    pub recoveries: AtomicU64,
+    /// Probes for room.
+    pub probes: AtomicU64,
+}
+
+impl Faults {
+    fn takes(flag: &AtomicBool) -> bool {
+        flag.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// SQLite, with faults.
+pub struct FailingStore {
+    inner: SqliteStore,
+    faults: Arc<Faults>,
+}
+
+impl FailingStore {
+    pub fn open(folder: &TempDir, migrations: &[Migration]) -> (FailingStore, Arc<Faults>) {
+        let inner = SqliteStore::open(folder.path(), Durability::Normal, migrations).unwrap();
+        let faults = Arc::<Faults>::default();
+        (FailingStore { inner, faults: Arc::clone(&faults) }, faults)
+    }
+}
+
+/// An engine on a store that fails on command, with the limit `db`.
+pub fn open_failing(folder: &TempDir, migrations: &[Migration], bounds: Bounds) -> (Engine, Arc<Faults>) {
+    let (store, faults) = FailingStore::open(folder, migrations);
+    let engine = Engine::start(store, SystemClock::default(), Options::new(1), bounds).unwrap();
+    execute(&engine, set_limit("db", 1));
+    (engine, faults)
+}
+
+impl Store for FailingStore {
+    fn head(&mut self) -> Result<Head, StoreError> {
+        self.inner.head()
+    }
+    fn is_copy(&mut self) -> Result<bool, StoreError> {
+        self.inner.is_copy()
+    }
+    fn latest_snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
+        self.faults.recoveries.fetch_add(1, Ordering::SeqCst);
+        self.inner.latest_snapshot()
+    }
+    fn records_after(&mut self, seq: u64, max_bytes: usize) -> Result<Vec<Record>, StoreError> {
+        self.inner.records_after(seq, max_bytes)
+    }
+    fn begin(&mut self, applied: u64) -> Result<Begin, StoreError> {
+        if self.faults.away.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("away".into()));
+        }
+        let max_bytes = self.faults.max_bytes.load(Ordering::SeqCst);
+        self.inner.set_max_bytes((max_bytes > 0).then_some(max_bytes))?;
+        self.inner.begin(applied)
+    }
+    fn commit(&mut self, record: &Record, writes: &[Write]) -> Result<(), StoreError> {
+        self.faults.at_gate.fetch_add(1, Ordering::SeqCst);
+        drop(self.faults.gate.lock().unwrap());
+        self.faults.at_gate.fetch_sub(1, Ordering::SeqCst);
+        if Faults::takes(&self.faults.fail_sync) {
+            return Err(StoreError::Fatal("the sync failed".into()));
+        }
+        if Faults::takes(&self.faults.lose_commit) {
+            return Err(StoreError::Unknown("the connection broke".into()));
+        }
+        self.inner.commit(record, writes)?;
+        self.faults.commits.fetch_add(1, Ordering::SeqCst);
+        if Faults::takes(&self.faults.lose_answer) {
+            return Err(StoreError::Unknown("the connection broke".into()));
+        }
+        Ok(())
+    }
+    fn rollback(&mut self) {
+        self.inner.rollback();
+    }
+    fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.inner.save_snapshot(snapshot)
+    }
+    fn truncate(&mut self, keep: Keep, now_ms: u64) -> Result<bool, StoreError> {
+        self.inner.truncate(keep, now_ms)
+    }
+    fn maintain(&mut self) -> Result<(), StoreError> {
+        self.inner.maintain()
+    }
+    fn probe(&mut self, bytes: usize) -> Result<(), StoreError> {
+        self.faults.probes.fetch_add(1, Ordering::SeqCst);
+        let max_bytes = self.faults.max_bytes.load(Ordering::SeqCst);
+        self.inner.set_max_bytes((max_bytes > 0).then_some(max_bytes))?;
+        self.inner.probe(bytes)
+    }
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        self.inner.reader()
+    }
+}
+
+/// Clocks that a test moves by hand.
+#[derive(Clone, Default)]
+pub struct Hands {
+    pub wall_ms: Arc<AtomicU64>,
+    pub mono_ms: Arc<AtomicU64>,
+}
+
+impl Hands {
+    pub fn at(wall_ms: u64) -> Hands {
+        let hands = Hands::default();
+        hands.wall_ms.store(wall_ms, Ordering::SeqCst);
+        hands
+    }
+
+    /// Time passes.
+    pub fn pass(&self, ms: u64) {
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+        self.mono_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Hands {
+    fn wall_ms(&mut self) -> u64 {
+        self.wall_ms.load(Ordering::SeqCst)
+    }
+    fn mono_ms(&mut self) -> u64 {
+        self.mono_ms.load(Ordering::SeqCst)
+    }
+}
