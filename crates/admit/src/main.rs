@@ -6,6 +6,7 @@ mod duration;
 mod exit;
 mod output;
 mod remote;
+mod serve;
 
 use std::process::ExitCode;
 

@@ -1,14 +1,13 @@
 //! The calls, each a method of [`Client`]. All return [`Error`] when no answer came or the server refused.
 
-use serde::Serialize;
 use serde_json::{Value, json};
 use ureq::http::Method;
 use uuid::Uuid;
 
 use crate::client::segment;
 use crate::{
-    Acquire, Acquired, Client, Error, Key, Lease, Limit, LimitSpec, NewToken, Page, Renewed, Ticket, Token,
-    TokenRequest,
+    Acquire, Acquired, Client, Error, Key, Lease, Limit, LimitSpec, NewToken, Page, Renewed, Status, Ticket,
+    Token, TokenRequest,
 };
 
 /// No body.
@@ -45,7 +44,7 @@ impl Client {
     /// # Errors
     /// See the type.
     pub fn leases(&self, key: Option<&str>) -> Result<Vec<Lease>, Error> {
-        self.list("/api/v1/leases", &key.map(|key| format!("key={}", segment(key))).unwrap_or_default())
+        self.list("/api/v1/leases", &key.map(|key| format!("&key={}", segment(key))).unwrap_or_default())
     }
 
     /// Holds a lease for longer; none: for its time to live once more.
@@ -149,7 +148,7 @@ impl Client {
     /// # Errors
     /// See the type.
     pub fn keys(&self, prefix: &str) -> Result<Vec<Key>, Error> {
-        self.list("/api/v1/keys", &format!("prefix={}", segment(prefix)))
+        self.list("/api/v1/keys", &format!("&prefix={}", segment(prefix)))
     }
 }
 
@@ -159,7 +158,7 @@ impl Client {
     ///
     /// # Errors
     /// See the type.
-    pub fn status(&self) -> Result<Value, Error> {
+    pub fn status(&self) -> Result<Status, Error> {
         self.get("/api/v1/status", 0)
     }
 
@@ -193,16 +192,12 @@ impl Client {
         self.call(Method::GET, path, NONE, None, wait_ms)?.json()
     }
 
-    /// All pages of a list.
-    fn list<T: serde::de::DeserializeOwned + Serialize>(
-        &self,
-        path: &str,
-        query: &str,
-    ) -> Result<Vec<T>, Error> {
+    /// All pages of a list; a query begins with `&`.
+    fn list<T: serde::de::DeserializeOwned>(&self, path: &str, query: &str) -> Result<Vec<T>, Error> {
         let mut rows = Vec::new();
         let mut after = String::new();
         for _ in 0..MAX_PAGES {
-            let page: Page<T> = self.get(&format!("{path}?page_size={PAGE_SIZE}&{query}{after}"), 0)?;
+            let page: Page<T> = self.get(&format!("{path}?page_size={PAGE_SIZE}{query}{after}"), 0)?;
             rows.extend(page.items);
             match page.next {
                 Some(next) => after = format!("&cursor={}", segment(&next)),

@@ -21,7 +21,14 @@ pub struct Args {
 /// There is no such ticket or lease, or no server answered.
 pub fn run(args: &Args, json: bool) -> Outcome {
     let explained = remote::client()?.explain(args.id)?;
-    if json { output::json(&explained) } else { output::line(outline(&explained, 0).trim_end()) }
+    if json {
+        return output::json(&explained);
+    }
+    if let Some(summary) = explained.get("summary").and_then(Value::as_str) {
+        output::line(format_args!("{}\n", clean(summary)))?;
+    }
+    let details = ["ticket", "lease", "ended"].iter().find_map(|part| explained.get(part));
+    output::line(outline(details.unwrap_or(&explained), 0).trim_end())
 }
 
 /// Data as an indented outline: a name and a value a line.

@@ -2,13 +2,15 @@
 
 mod acquire;
 mod claims;
-mod config;
+pub mod config;
+mod db;
 mod explain;
 mod leases;
 mod limit;
 mod release;
 mod renew;
 mod run;
+mod serve;
 mod status;
 mod token;
 
@@ -30,6 +32,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Run(run::Args),
     Acquire(acquire::Args),
     Renew(renew::Args),
@@ -40,6 +43,7 @@ enum Command {
     Leases(leases::Args),
     Explain(explain::Args),
     Config(config::Args),
+    Db(db::Args),
 }
 
 impl Cli {
@@ -50,6 +54,7 @@ impl Cli {
     pub fn run(&self) -> Outcome {
         let json = self.json;
         match &self.command {
+            Command::Serve(args) => serve::run(args),
             Command::Run(args) => run::run(args),
             Command::Acquire(args) => acquire::run(args, json),
             Command::Renew(args) => renew::run(args, json),
@@ -60,6 +65,7 @@ impl Cli {
             Command::Leases(args) => leases::run(args, json),
             Command::Explain(args) => explain::run(args, json),
             Command::Config(args) => config::run(args, json),
+            Command::Db(args) => db::run(args, json),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! `admit token`: access tokens.
 
-use admit_client::{Role, TokenRequest};
+use admit_client::{Role, Token, TokenRequest};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use crate::duration;
 use crate::exit::{Outcome, code};
-use crate::output::{self, Table, clean};
+use crate::output::{self, DIM, Table, clean, paint};
 use crate::remote;
 
 /// Make, list and revoke access tokens
@@ -79,13 +79,13 @@ pub fn run(args: &Args, json: bool) -> Outcome {
             if json {
                 return output::json(&tokens);
             }
-            let mut table = Table::new(&["NAME", "ROLE", "CREATED", "EXPIRES"], &[]);
+            let mut table = Table::new(&["NAME", "ROLE", "CREATED", "GOOD FOR"], &[]);
             for token in &tokens {
                 table.row([
                     clean(&token.name),
                     format!("{:?}", token.role).to_lowercase(),
                     token.created_at.clone().unwrap_or_else(|| "-".to_owned()),
-                    token.expires_at.clone().unwrap_or_else(|| "never".to_owned()),
+                    good_for(token),
                 ]);
             }
             table.print("there are no tokens")
@@ -98,5 +98,14 @@ pub fn run(args: &Args, json: bool) -> Outcome {
                 Ok(code::OK)
             }
         }
+    }
+}
+
+fn good_for(token: &Token) -> String {
+    match (token.valid, &token.revoked_at, token.expires_in_ms) {
+        (_, Some(at), _) => paint(DIM, format_args!("revoked {at}")),
+        (false, None, _) => paint(DIM, "expired"),
+        (true, None, Some(ms)) => duration::human(ms),
+        (true, None, None) => "until revoked".to_owned(),
     }
 }

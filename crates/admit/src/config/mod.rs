@@ -9,7 +9,7 @@ mod source;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::duration;
 
@@ -24,7 +24,7 @@ pub const DEFAULT_FILE: &str = "admit.toml";
 pub struct Flags {
     /// The configuration's file; admit.toml in this folder is read without saying so
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    config: Option<PathBuf>,
     /// The folder of the data [default: ./admit-data]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
@@ -41,6 +41,11 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// No flags but the one that names the file.
+    pub fn of_file(config: Option<PathBuf>) -> Flags {
+        Flags { config, ..Flags::default() }
+    }
+
     fn given(&self, name: &str) -> Option<Vec<String>> {
         let one = |value: &Option<String>| value.clone().map(|value| vec![value]);
         match name {
@@ -125,10 +130,7 @@ impl Config {
         let durability = wrong.read("durability", one_of(&["full", "normal"]));
         let history_age_ms = wrong.read("history_age", duration::parse_ms);
         let history_bytes = wrong.read("history_bytes", size::parse_bytes);
-        let log_level = wrong.read("log_level", |text| {
-            let example = "one of off, error, warn, info, debug, trace, or like info,admit_api=debug";
-            text.parse::<Targets>().map_err(|_| format!("'{text}' is no level; {example}"))
-        });
+        let log_level = wrong.read("log_level", parse_level);
         let log_format = wrong.read("log_format", one_of(&["text", "json"]));
         let tls = match (wrong.path("tls_cert"), wrong.path("tls_key")) {
             (Some(cert), Some(key)) => Some((cert, key)),
@@ -176,20 +178,31 @@ impl Config {
         }
         (live, fixed)
     }
+
+    /// Takes over what a running server can.
+    pub fn take_live_from(&mut self, new: Config) {
+        for ((setting, old), (_, new)) in self.values.iter_mut().zip(new.values) {
+            if setting.is_live {
+                *old = new;
+            }
+        }
+        self.log_level = new.log_level;
+        self.history_age_ms = new.history_age_ms;
+        self.history_bytes = new.history_bytes;
+    }
 }
 
 /// Variables of the environment that look like a mistyped setting: warned about, not refused, since an
 /// orchestrator may set `ADMIT_...` of its own.
 pub fn mistyped_variables(env: &[(String, String)]) -> Vec<String> {
-    let known: Vec<String> = SETTINGS.iter().map(Setting::env).collect();
-    let is_known = |name: &str| known.iter().any(|k| k == name) || OTHER_VARIABLES.contains(&name);
-    env.iter()
-        .filter(|(name, _)| name.starts_with("ADMIT_") && !is_known(name))
-        .filter_map(|(name, _)| {
-            let meant = nearest(name, known.iter().map(String::as_str))?;
-            Some(format!("the variable {name} is no setting and is ignored; did you mean {meant}?"))
-        })
-        .collect()
+    let is_known =
+        |name: &str| OTHER_VARIABLES.contains(&name) || SETTINGS.iter().any(|setting| setting.env() == name);
+    let warning = |(name, _): &(String, String)| {
+        let word = name.strip_prefix("ADMIT_").filter(|_| !is_known(name))?.to_ascii_lowercase();
+        let meant = nearest(&word, SETTINGS.iter().map(|setting| setting.name))?.to_ascii_uppercase();
+        Some(format!("the variable {name} is no setting and is ignored; did you mean ADMIT_{meant}?"))
+    };
+    env.iter().filter_map(warning).collect()
 }
 
 /// The known name that is most like a mistyped one, if any is.
@@ -198,6 +211,17 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
     const ALIKE: f64 = 0.8;
     let scored = known.map(|known| (strsim::jaro_winkler(name, known), known));
     scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+}
+
+fn parse_level(text: &str) -> Result<Targets, String> {
+    // A word alone would be taken for a module of which everything is logged.
+    let is_sound =
+        text.split(',').all(|part| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok());
+    text.parse().ok().filter(|_| is_sound).ok_or_else(|| {
+        format!(
+            "'{text}' is no level; it is off, error, warn, info, debug or trace, or like info,admit_api=debug"
+        )
+    })
 }
 
 fn one_of(words: &'static [&'static str]) -> impl Fn(&str) -> Result<&'static str, String> {

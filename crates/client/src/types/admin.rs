@@ -1,4 +1,4 @@
-//! Access tokens.
+//! The server itself, and its access tokens.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,9 +36,18 @@ pub struct Token {
     /// When it was made (RFC 3339).
     #[serde(default)]
     pub created_at: Option<String>,
-    /// When it stops being good (RFC 3339).
+    /// Whether it opens anything now.
+    #[serde(default)]
+    pub valid: bool,
+    /// When it stops being good (RFC 3339); none: when it is revoked.
     #[serde(default)]
     pub expires_at: Option<String>,
+    /// The same, in milliseconds from now.
+    #[serde(default)]
+    pub expires_in_ms: Option<u64>,
+    /// When it was revoked (RFC 3339).
+    #[serde(default)]
+    pub revoked_at: Option<String>,
 }
 
 /// A token just made, with the secret that is shown this once.
@@ -49,4 +58,43 @@ pub struct NewToken {
     pub about: Token,
     /// The secret.
     pub token: String,
+}
+
+/// What the server says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    #[serde(default)]
+    pub version: String,
+    /// How long it has been running, in milliseconds.
+    #[serde(default)]
+    pub uptime_ms: u64,
+    /// What it listens on, and what it does not.
+    #[serde(default)]
+    pub listeners: Vec<ListenerStatus>,
+    /// How much there is of everything, by name.
+    #[serde(default)]
+    pub totals: serde_json::Map<String, serde_json::Value>,
+    /// Where the data is and how far it goes, by name.
+    #[serde(default)]
+    pub store: serde_json::Map<String, serde_json::Value>,
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// What it is called.
+    pub name: String,
+    /// Its address; none: it is off.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// Why it is off, and the way out.
+    #[serde(default)]
+    pub off_because: Option<String>,
+    /// Whether it speaks TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// Connections that are open now.
+    #[serde(default)]
+    pub connections: u64,
 }

@@ -156,8 +156,11 @@ pub struct Lease {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// The holder is asked to stop.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub cancel: bool,
+    /// A limit that is only observed would have made it wait.
+    #[serde(default)]
+    pub would_have_waited: bool,
 }
 
 /// What a renewal says.
@@ -191,6 +194,9 @@ pub struct Ticket {
     /// How that is known.
     #[serde(default)]
     pub eta_kind: EtaKind,
+    /// Why it is not known better, or what it rests on.
+    #[serde(default)]
+    pub eta_reason: Option<String>,
     /// What keeps it waiting.
     #[serde(default)]
     pub blocked_by: Vec<Block>,

@@ -69,9 +69,18 @@ pub struct Limit {
     /// Tickets that claim it.
     #[serde(default)]
     pub waiting: u32,
-    /// Until when it admits nothing (RFC 3339), if it is paused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Whether it admits nothing now.
+    #[serde(default)]
+    pub paused: bool,
+    /// Until when (RFC 3339); none while paused: until it is resumed.
+    #[serde(default)]
     pub paused_until: Option<String>,
+    /// The same, in milliseconds from now.
+    #[serde(default)]
+    pub paused_for_ms: Option<u64>,
+    /// Requests that it would have made wait, while it is observed.
+    #[serde(default)]
+    pub would_have_waited: u64,
 }
 
 /// A span of the past.

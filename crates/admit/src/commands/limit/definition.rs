@@ -69,9 +69,10 @@ pub fn table(limits: &[Limit]) -> Table {
         } else {
             limit.used.to_string()
         };
-        let state = match &limit.paused_until {
-            Some(until) => paint(RED, format_args!("paused until {until}")),
-            None => mode(spec.mode).to_owned(),
+        let state = match (limit.paused, limit.paused_for_ms) {
+            (true, Some(ms)) => paint(RED, format_args!("paused for {}", human(ms))),
+            (true, None) => paint(RED, "paused"),
+            (false, _) => mode(spec.mode).to_owned(),
         };
         table.row([
             clean(&spec.name),

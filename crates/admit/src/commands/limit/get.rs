@@ -1,5 +1,6 @@
 //! `admit limit get`: one limit, all of it.
 
+use admit_client::Limit;
 use clap::Args as ClapArgs;
 
 use super::definition;
@@ -27,10 +28,7 @@ pub fn run(args: &Args, json: bool) -> Outcome {
     let now = [
         ("used", limit.used.to_string()),
         ("waiting", limit.waiting.to_string()),
-        (
-            "paused",
-            limit.paused_until.as_deref().map_or_else(|| "no".to_owned(), |until| format!("until {until}")),
-        ),
+        ("paused", paused(&limit)),
         ("source", clean(&limit.spec.source)),
     ];
     let lines: Vec<String> = definition::fields(&limit.spec)
@@ -39,4 +37,12 @@ pub fn run(args: &Args, json: bool) -> Outcome {
         .map(|(name, value)| format!("  {name:<11}  {value}"))
         .collect();
     output::line(lines.join("\n"))
+}
+
+fn paused(limit: &Limit) -> String {
+    match (limit.paused, &limit.paused_until) {
+        (false, _) => "no".to_owned(),
+        (true, None) => "until it is resumed".to_owned(),
+        (true, Some(until)) => format!("until {until}"),
+    }
 }

@@ -114,7 +114,7 @@ impl Wait<'_> {
                 Err(Failure::NoSlot(self.no_slot(&problem.blocked_by)))
             }
             // The longest wait of one request is over, or a server that stopped took it out of the queue.
-            (429 | 410, _) | (409, "lease-ended") => {
+            (429 | 410, _) | (409, "lease-ended" | "ticket-ended") => {
                 self.away_since = None;
                 self.sent = Instant::now();
                 request.id = Uuid::now_v7();

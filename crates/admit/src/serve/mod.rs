@@ -1,0 +1,137 @@
+//! `admit serve`, from the configuration to the last commit.
+
+mod banner;
+mod listeners;
+mod logging;
+mod reload;
+
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use admit_engine::{Durability, Engine, Keep};
+use admit_http::{Shutdown, Tokens};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::runtime::Runtime;
+
+use self::listeners::Listening;
+use self::logging::Logs;
+use crate::commands::config::environment;
+use crate::config::{Config, Flags, mistyped_variables};
+use crate::exit::{Failure, Outcome, code};
+
+/// How long stopping may take in all; after it the process ends with an error. What was acknowledged is on
+/// disk by then in any case.
+const STOP_TIMEOUT: Duration = Duration::from_millis(4_700);
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// The configuration is wrong, the data cannot be opened, an address is taken.
+pub fn serve(flags: &Flags) -> Outcome {
+    let env = environment();
+    let config = Config::load(flags, &env).map_err(Failure::Config)?;
+    let logs = Logs::start(config.log_level.clone(), config.is_log_json).map_err(Failure::Other)?;
+    for warning in mistyped_variables(&env) {
+        tracing::warn!("{warning}");
+    }
+    // Before anything is open: a signal that comes during the start ends it in order, too.
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(Failure::io("watching for signals"))?;
+    let runtime = runtime()?;
+    let opening = Instant::now();
+    let engine = open(&config)?;
+    let tokens = runtime.block_on(Tokens::load(&engine)).map_err(|e| Failure::Other(e.to_string()))?;
+    let shutdown = Shutdown::new();
+    let tokens = Arc::new(tokens);
+    let listening = Listening::bind(&config, &tokens)?;
+    let addresses = listening.addresses();
+    let data = std::path::absolute(&config.data).map_err(Failure::io("finding the data's folder"))?;
+    let data = data.display().to_string();
+    let serving = listening.serve(&engine, tokens, &shutdown, data.clone())?;
+    let took_ms = u64::try_from(opening.elapsed().as_millis()).unwrap_or(u64::MAX);
+    banner::show(&config, &addresses, &data, took_ms)?;
+    exit_when_the_engine_does(&engine)?;
+
+    let mut reloader = reload::Reloader::new(flags.clone(), config, logs);
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            reloader.reload();
+            continue;
+        }
+        tracing::info!(signal = name(signal), "stopping");
+        break;
+    }
+    exit_at_the_next_signal(signals)?;
+    limit_the_stop()?;
+    // Who waits is told by the engine, and so the listeners' requests end.
+    shutdown.trigger();
+    let result = runtime.block_on(engine.shutdown());
+    serving.into_iter().for_each(admit_http::Serving::join);
+    result.map_err(|e| Failure::Other(format!("the data could not be closed in order: {e}")))?;
+    tracing::info!("stopped");
+    Ok(code::OK)
+}
+
+/// A runtime for the few questions that the main thread itself asks the engine.
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::io("starting a runtime"))
+}
+
+fn open(config: &Config) -> Result<Engine, Failure> {
+    let durability = if config.is_durability_full { Durability::Full } else { Durability::Normal };
+    let keep = Keep { age_ms: config.history_age_ms, bytes: config.history_bytes };
+    let migrations = listeners::migrations();
+    let engine =
+        admit_engine::Config { durability, keep, migrations, ..admit_engine::Config::new(&config.data) };
+    Engine::open(engine).map_err(|e| Failure::Other(format!("{}: {e}", config.data.display())))
+}
+
+/// Where the storage fails, the engine stops by itself, and a server that can store nothing is of no use.
+fn exit_when_the_engine_does(engine: &Engine) -> Result<(), Failure> {
+    let (engine, runtime) = (engine.clone(), runtime()?);
+    let wait = move || {
+        if let Err(error) = runtime.block_on(engine.stopped()) {
+            tracing::error!(%error, "the engine has stopped; restart the server");
+            process::exit(i32::from(code::FAILED));
+        }
+    };
+    spawn("engine-watch", wait)
+}
+
+/// A second signal does not wait for the stop to end.
+fn exit_at_the_next_signal(mut signals: Signals) -> Result<(), Failure> {
+    spawn("signals", move || {
+        for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
+            tracing::warn!(signal = name(signal), "stopping at once");
+            process::exit(i32::from(code::SIGNAL_BASE) + signal);
+        }
+    })
+}
+
+fn limit_the_stop() -> Result<(), Failure> {
+    spawn("stop-limit", || {
+        thread::sleep(STOP_TIMEOUT);
+        tracing::error!(
+            after_ms = STOP_TIMEOUT.as_millis(),
+            "stopping took too long; what was acknowledged is stored"
+        );
+        process::exit(i32::from(code::FAILED));
+    })
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map(drop)
+        .map_err(Failure::io("starting a thread"))
+}
+
+fn name(signal: i32) -> &'static str {
+    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
+}

@@ -1,0 +1,46 @@
+//! SIGHUP: reads the configuration again, takes over what a running server can, names what it cannot.
+
+use super::logging::Logs;
+use crate::commands::config::environment;
+use crate::config::{Config, Flags};
+
+/// What is needed to read the configuration again.
+pub struct Reloader {
+    flags: Flags,
+    config: Config,
+    logs: Logs,
+}
+
+impl Reloader {
+    /// One for a server that was started with these.
+    pub fn new(flags: Flags, config: Config, logs: Logs) -> Reloader {
+        Reloader { flags, config, logs }
+    }
+
+    /// Reads the configuration again; a wrong one changes nothing.
+    pub fn reload(&mut self) {
+        let new = match Config::load(&self.flags, &environment()) {
+            Ok(new) => new,
+            Err(error) => {
+                for line in error.lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("the configuration is wrong and changes nothing");
+                return;
+            }
+        };
+        let (live, fixed) = self.config.changes(&new);
+        for setting in &fixed {
+            tracing::warn!(setting, "changed, but takes a restart");
+        }
+        self.logs.set_level(new.log_level.clone());
+        // Certificates are looked at whenever their files change.
+        tracing::info!(
+            applied = live.join(", "),
+            needs_restart = fixed.join(", "),
+            "configuration read again"
+        );
+        // What takes a restart stays as it is, so that the next reload names it again.
+        self.config.take_live_from(new);
+    }
+}

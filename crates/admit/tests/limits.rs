@@ -1,0 +1,161 @@
+//! Limits from the command line: set, show, pause, apply, export.
+
+mod support;
+
+use serde_json::Value;
+use support::{Server, text};
+
+fn json(server: &Server, args: &[&str]) -> Value {
+    serde_json::from_str(&server.ok(args)).unwrap()
+}
+
+#[test]
+fn what_is_not_given_stays_as_it_is() {
+    let server = Server::start();
+    let output = server.call(&["limit", "set", "api"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no limit 'api' yet"), "{}", text(&output.stderr));
+    server.ok(&["limit", "set", "api", "--max", "60", "--window", "1m", "--match", "a/*", "--match", "b"]);
+    server.ok(&["limit", "set", "api", "--max", "90", "--mode", "observe"]);
+    let limit = json(&server, &["limit", "get", "api", "--json"]);
+    assert_eq!(limit["max"], 90);
+    assert_eq!(limit["window"], serde_json::json!({"ms": 60_000, "counts": "starts"}));
+    assert_eq!(limit["match"], serde_json::json!(["a/*", "b"]));
+    assert_eq!(limit["mode"], "observe");
+    server.ok(&["limit", "set", "api", "--window", "none", "--match", ""]);
+    let limit = json(&server, &["limit", "get", "api", "--json"]);
+    assert_eq!((&limit["window"], &limit["match"]), (&Value::Null, &serde_json::json!([])));
+}
+
+#[test]
+fn a_pause_is_shown_and_ends() {
+    let server = Server::start();
+    server.ok(&["limit", "set", "db", "--max", "1"]);
+    assert!(server.ok(&["limit", "pause", "db", "--for", "1h"]).contains("paused for 59m"));
+    assert_eq!(server.call(&["run", "db", "--wait", "0", "--", "true"]).status.code(), Some(75));
+    assert!(server.ok(&["limit", "resume", "db"]).contains("enforce"));
+    server.ok(&["run", "db", "--wait", "0", "--", "true"]);
+    assert!(server.ok(&["limit", "pause", "db"]).contains("paused"));
+}
+
+#[test]
+fn names_of_any_kind_come_through() {
+    let server = Server::start();
+    for name in ["tag:x", "a/b c", "über/%2F?#", "--dashes"] {
+        server.ok(&["limit", "set", "--max", "1", "--", name]);
+        assert_eq!(json(&server, &["limit", "get", "--json", "--", name])["name"], name);
+        server.ok(&["limit", "rm", "--", name]);
+        assert_eq!(server.call(&["limit", "get", "--", name]).status.code(), Some(1));
+    }
+}
+
+#[test]
+fn a_file_is_applied_with_a_diff_and_exported_as_it_was() {
+    let server = Server::start();
+    server.ok(&["limit", "set", "by-hand", "--max", "3"]);
+    std::fs::write(
+        server.file("limits.toml"),
+        r#"
+            [limits.openai]
+            max = 10
+            window = "60s"
+            counts = "starts"
+            match = ["windmill/openai", "apim/openai-*"]
+
+            [limits."tag:db/main"]
+            max = 2
+            description = "the main database"
+        "#,
+    )
+    .unwrap();
+    let created = "\
++ openai
+    match        windmill/openai apim/openai-*
+    max          10
+    window       1m of starts
++ tag:db/main
+    description  the main database
+    max          2
+2 to create, 0 to change, 0 to remove, 0 unchanged, 1 not in the file
+";
+    assert_eq!(server.ok(&["limit", "apply", "limits.toml", "--dry-run"]), created);
+    assert_eq!(json(&server, &["limit", "ls", "--json"]).as_array().unwrap().len(), 1);
+    assert_eq!(server.ok(&["limit", "apply", "limits.toml"]), created);
+    let unchanged = "0 to create, 0 to change, 0 to remove, 2 unchanged, 1 not in the file\n";
+    assert_eq!(server.ok(&["limit", "apply", "limits.toml"]), unchanged);
+
+    std::fs::write(server.file("exported.toml"), server.ok(&["limit", "export"])).unwrap();
+    let same = "0 to create, 0 to change, 0 to remove, 3 unchanged, 0 not in the file\n";
+    assert_eq!(server.ok(&["limit", "apply", "exported.toml", "--prune"]), same);
+    std::fs::write(server.file("exported.json"), server.ok(&["limit", "export", "--json"])).unwrap();
+    assert_eq!(server.ok(&["limit", "apply", "exported.json", "--prune"]), same);
+
+    std::fs::write(server.file("less.toml"), "[limits.openai]\nmax = 20\n").unwrap();
+    assert_eq!(
+        server.ok(&["limit", "apply", "less.toml", "--prune"]),
+        "\
+~ openai
+    match        windmill/openai apim/openai-* -> none
+    max          10 -> 20
+    window       1m of starts -> none
+- tag:db/main
+0 to create, 1 to change, 1 to remove, 0 unchanged, 1 not in the file
+"
+    );
+    let names: Vec<Value> = json(&server, &["limit", "ls", "--json"])
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| l["name"].clone())
+        .collect();
+    assert_eq!(names, ["by-hand", "openai"]);
+}
+
+#[test]
+fn a_wrong_file_changes_nothing() {
+    let server = Server::start();
+    std::fs::write(server.file("limits.toml"), "[limits.a]\nmax = 1\n[limits.b]\nmaxx = 1\n").unwrap();
+    let output = server.call(&["limit", "apply", "limits.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("line 4"), "{}", text(&output.stderr));
+    assert_eq!(json(&server, &["limit", "ls", "--json"]), serde_json::json!([]));
+}
+
+#[test]
+fn slots_are_held_across_commands() {
+    let server = Server::start();
+    server.ok(&["limit", "set", "db", "--max", "2"]);
+    let lease = json(&server, &["acquire", "db", "--ttl", "1m", "--slots", "2", "--json"]);
+    let id = lease["id"].as_str().unwrap();
+    assert_eq!(server.call(&["acquire", "db", "--ttl", "1m"]).status.code(), Some(75));
+    assert_eq!(server.ok(&["renew", id, "--ttl", "2m"]), "held for 2m\n");
+    assert!(server.ok(&["leases", "--key", "db"]).contains(id));
+    assert!(server.ok(&["explain", id]).contains("db"));
+    assert!(server.ok(&["status"]).contains("native"));
+    server.ok(&["release", id]);
+    server.ok(&["release", id]);
+    assert_eq!(server.call(&["renew", id]).status.code(), Some(1));
+    assert_eq!(server.ok(&["leases"]), "nobody holds a slot\n");
+    // A limit per key, and a key of its own terms beside a limit.
+    server.ok(&["acquire", "db", "--ttl", "1m", "--key", "tenant/1", "--slots", "2"]);
+    server.ok(&["acquire", "db", "--ttl", "1m", "--key", "tenant/2", "--slots", "2"]);
+    server.ok(&["acquire", "db", "--ttl", "1m", "--key", "host/a", "--max", "1"]);
+    assert_eq!(
+        server.call(&["acquire", "db", "--ttl", "1m", "--key", "host/a", "--max", "1"]).status.code(),
+        Some(75)
+    );
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked() {
+    let server = Server::start();
+    let token = server.ok(&["token", "create", "--role", "operate", "--name", "ci", "--expires", "90d"]);
+    assert!(token.trim().len() > 30, "{token}");
+    let listed = server.ok(&["token", "ls"]);
+    assert!(
+        listed.contains("ci") && listed.contains("operate") && !listed.contains(token.trim()),
+        "{listed}"
+    );
+    server.ok(&["token", "revoke", "ci"]);
+    assert_eq!(server.call(&["token", "revoke", "ci"]).status.code(), Some(1));
+}
