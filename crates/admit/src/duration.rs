@@ -44,12 +44,12 @@ pub fn parse_ms(text: &str) -> Result<u64, String> {
     Ok(total)
 }
 
-/// A duration in its largest two units, for people: `1h 30m`, `12s`, `0s`.
+/// A duration in its largest two units, rounded to seconds, for people: `1h 30m`, `12s`, `0s`.
 pub fn human(ms: u64) -> String {
     if ms < 1_000 {
         return if ms == 0 { "0s".to_owned() } else { format!("{ms}ms") };
     }
-    parts(ms - ms % 1_000, 2).join(" ")
+    parts(ms.saturating_add(500) / 1_000 * 1_000, 2).join(" ")
 }
 
 /// A duration exactly, as [`parse_ms`] reads it back: `1h30m`.
@@ -114,6 +114,7 @@ mod tests {
         check(0, "0s", "0s");
         check(250, "250ms", "250ms");
         check(12_345, "12s", "12s345ms");
+        check(119_600, "2m", "1m59s600ms");
         check(5_400_000, "1h 30m", "1h30m");
         check(90_061_001, "1d 1h", "1d1h1m1s1ms");
         check(1_209_600_000, "14d", "14d");
