@@ -218,6 +218,11 @@ impl<S: Store, C: Clock> Core<S, C> {
         self.clock.mono_ms()
     }
 
+    /// How much history of the log stays from now on.
+    pub fn set_keep(&mut self, keep: Keep) {
+        self.options.keep = keep;
+    }
+
     /// Work that keeps nobody waiting for its answer; call it between batches. True: there is more.
     pub fn maintain(&mut self) -> bool {
         if !matches!(self.health, Health::Serving) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use admit_kernel::{Acquire, Command, Outcome, Patience, State, Time};
-use admit_store::{Row, SqliteStore, Store, Value, Write};
+use admit_store::{Keep, Row, SqliteStore, Store, Value, Write};
 use tokio::sync::{broadcast, oneshot, watch};
 use uuid::Uuid;
 
@@ -165,6 +165,11 @@ impl Engine {
     /// What was counted since the engine was opened.
     pub async fn stats(&self) -> Result<Stats, Error> {
         self.send(Job::Stats).await
+    }
+
+    /// Keeps so much history of the log from now on; what is more goes with the next tidying up.
+    pub fn set_keep(&self, keep: Keep) -> Result<(), Error> {
+        self.handle.inbox.push(Job::Keep(keep))
     }
 
     /// Writes a consistent copy of everything to a new file, while the engine goes on.

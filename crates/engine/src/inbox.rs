@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use admit_kernel::{Acquire, Command, Outcome, State};
+use admit_store::Keep;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -61,6 +62,8 @@ pub(crate) enum Job {
     },
     Read(Box<dyn FnOnce(Result<&State, Error>) + Send>),
     Stats(Reply<Stats>),
+    /// How much history of the log stays from now on.
+    Keep(Keep),
     Shutdown,
 }
 
@@ -80,7 +83,7 @@ impl Job {
                 matches!(op.command, Some(Command::Renew { .. } | Command::Release { .. }))
             }
             Job::Gone { .. } | Job::Undelivered { .. } | Job::Stats(_) | Job::Shutdown => true,
-            Job::All { .. } | Job::Acquire { .. } | Job::Ask { .. } | Job::Read(_) => false,
+            Job::All { .. } | Job::Acquire { .. } | Job::Ask { .. } | Job::Read(_) | Job::Keep(_) => false,
         }
     }
 

@@ -142,6 +142,7 @@ impl<S: Store, C: Clock> Service<S, C> {
                 Job::Undelivered { id } => self.give_back(id),
                 Job::Read(read) => self.reads.push(read),
                 Job::Stats(reply) => self.stats_asked.push(reply),
+                Job::Keep(keep) => self.core.set_keep(keep),
                 Job::Shutdown => stop = true,
             }
         }

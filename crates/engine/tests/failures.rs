@@ -1,4 +1,5 @@
 //! When the store fails: nothing wrong is answered, nothing acknowledged is lost, and it goes on when it can.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What was acknowledged is on disk; what is read back is what was.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod support;
 

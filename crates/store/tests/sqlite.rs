@@ -1,4 +1,5 @@
 //! SQLite does what every store has to do, and what is its own.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod suite;
 
