@@ -91,6 +91,9 @@ impl Failure {
             Failure::Client(error) if error.status() == Some(401) => {
                 Some("set ADMIT_TOKEN to an access token (an admin makes one with `admit token create`)")
             }
+            Failure::Client(admit_client::Error::Problem(problem)) if problem.slug() == "unknown-limit" => {
+                Some("define it with `admit limit set NAME --max N`; `admit limit ls` shows what there is")
+            }
             _ => None,
         }
     }

@@ -1,5 +1,7 @@
 //! `admit config check`: where values come from, and what is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod support;
 
 use support::{admit, text};

@@ -1,5 +1,7 @@
 //! Limits from the command line: set, show, pause, apply, export.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod support;
 
 use serde_json::Value;

@@ -1,6 +1,8 @@
 //! `admit run`, the real binary against a real server: its exit codes, what its command gets, who goes when,
 //! and that nothing that happens to it leaves a slot taken or a command running.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod support;
 
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! `admit serve`: what it says when it starts, what it refuses, how it stops.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod support;
 
 use std::process::Stdio;
@@ -89,17 +91,34 @@ fn beyond_loopback_a_token_is_asked_for() {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
+/// The status of a request that calls the server by another name.
+fn http_status(url: &str, host: &str) -> u16 {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    write!(stream, "GET /healthz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
 #[test]
 fn sighup_takes_over_what_can_be_and_names_what_cannot() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("admit.toml"), "listen = \"127.0.0.1:0\"\n").unwrap();
     let server = Server::start_in(folder, &[]);
-    std::fs::write(server.file("admit.toml"), "listen = \"127.0.0.1:1\"\nlog_level = \"debug\"\n").unwrap();
+    std::fs::write(
+        server.file("admit.toml"),
+        "listen = \"127.0.0.1:1\"\nlog_level = \"debug\"\nallow_hosts = [\"admit.example\"]\n",
+    )
+    .unwrap();
+    let by_name = || http_status(&server.url, "admit.example");
+    assert_eq!(by_name(), 403);
     signal(server.process.id(), libc::SIGHUP);
     wait_until("the file is read again", || server.log().contains("configuration read again"));
     let log = server.log();
     assert!(log.contains("changed, but takes a restart") && log.contains("\"listen\""), "{log}");
-    assert!(log.contains("applied=\"log_level\""), "{log}");
+    assert!(log.contains("applied=\"allow_hosts, log_level\""), "{log}");
+    assert_eq!(by_name(), 200);
     server.ok(&["limit", "ls"]);
     wait_until("requests are logged", || server.log().contains("request_id"));
     std::fs::write(server.file("admit.toml"), "lisen = \"127.0.0.1:1\"\n").unwrap();

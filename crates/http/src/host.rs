@@ -2,6 +2,7 @@
 //! made to point here) nor by sending requests across sites.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -13,7 +14,8 @@ use crate::Problem;
 #[derive(Debug, Clone)]
 pub struct Hosts {
     bound: IpAddr,
-    names: Vec<String>,
+    /// Shared by clones. Requests to an address or to localhost do not look at it.
+    names: Arc<RwLock<Vec<String>>>,
 }
 
 impl Hosts {
@@ -21,8 +23,19 @@ impl Hosts {
     /// be the work of DNS, so a listener on every address answers for every address.
     #[must_use]
     pub fn new(bound: SocketAddr, names: &[String]) -> Hosts {
+        let hosts = Hosts { bound: bound.ip(), names: Arc::default() };
+        hosts.set_names(names);
+        hosts
+    }
+
+    /// Answers for these names from now on, instead of those before; so do all clones.
+    pub fn set_names(&self, names: &[String]) {
         let names = names.iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
-        Hosts { bound: bound.ip(), names }
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known == name)
     }
 
     /// Checks the Host and the Origin of a request.
@@ -54,7 +67,7 @@ impl Hosts {
         });
         let ours = authority.is_some_and(|authority| {
             let same = authority.as_str().eq_ignore_ascii_case(host.as_str());
-            same || self.names.contains(&bare(&authority))
+            same || self.knows(&bare(&authority))
         });
         if ours && origins.next().is_none() {
             return Ok(());
@@ -73,7 +86,7 @@ impl Hosts {
         if let Ok(ip) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
             return ip.is_loopback() || ip == self.bound || self.bound.is_unspecified();
         }
-        name == "localhost" || name.ends_with(".localhost") || self.names.iter().any(|known| known == name)
+        name == "localhost" || name.ends_with(".localhost") || self.knows(name)
     }
 }
 

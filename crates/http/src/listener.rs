@@ -121,6 +121,7 @@ pub struct Listener {
     address: SocketAddr,
     tls: Option<Arc<Tls>>,
     connections: Arc<Connections>,
+    hosts: Option<Hosts>,
 }
 
 impl Listener {
@@ -146,7 +147,8 @@ impl Listener {
         };
         let socket = listen(address).map_err(failed)?;
         let bound = socket.local_addr().map_err(failed)?;
-        Ok(Listener { config, socket, address: bound, tls, connections: Arc::default() })
+        let hosts = config.allow_hosts.as_ref().map(|names| Hosts::new(bound, names));
+        Ok(Listener { config, socket, address: bound, tls, connections: Arc::default(), hosts })
     }
 
     /// What it is called.
@@ -173,6 +175,12 @@ impl Listener {
         self.connections.clone()
     }
 
+    /// The hosts that it answers for, which can be changed while it is served; none: any.
+    #[must_use]
+    pub fn hosts(&self) -> Option<Hosts> {
+        self.hosts.clone()
+    }
+
     /// Serves until `shutdown`. Every worker calls `router` once and shares nothing with the others.
     ///
     /// # Errors
@@ -185,12 +193,11 @@ impl Listener {
         let name = self.config.name;
         let failed = |reason| ListenError::Thread { name, reason };
         let router = Arc::new(router);
-        let hosts = self.config.allow_hosts.as_ref().map(|names| Hosts::new(self.address, names));
         let mut threads = Vec::new();
         let mut workers = Vec::new();
         for number in 0..self.config.workers {
             let (orders, queue) = mpsc::channel(MAX_HANDOVER);
-            let (router, hosts, access) = (router.clone(), hosts.clone(), self.config.access.clone());
+            let (router, hosts, access) = (router.clone(), self.hosts.clone(), self.config.access.clone());
             let (tls, connections, shutdown) = (self.tls.clone(), self.connections.clone(), shutdown.clone());
             let max_connections = self.config.max_connections;
             threads.push(

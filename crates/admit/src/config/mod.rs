@@ -186,6 +186,7 @@ impl Config {
                 *old = new;
             }
         }
+        self.allow_hosts = new.allow_hosts;
         self.log_level = new.log_level;
         self.history_age_ms = new.history_age_ms;
         self.history_bytes = new.history_bytes;

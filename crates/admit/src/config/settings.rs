@@ -27,7 +27,7 @@ pub const SETTINGS: &[Setting] = &[
     fixed("listen", "127.0.0.1:7070"),
     fixed("tls_cert", ""),
     fixed("tls_key", ""),
-    Setting { name: "allow_hosts", default: "", is_list: true, is_live: false },
+    Setting { name: "allow_hosts", default: "", is_list: true, is_live: true },
     fixed("data", "./admit-data"),
     fixed("durability", "full"),
     live("history_age", "24h"),

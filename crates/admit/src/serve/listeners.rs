@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use admit_api::{About, App, ListenerInfo};
 use admit_engine::{Engine, Migration};
-use admit_http::{Access, Listener, ListenerConfig, Serving, Shutdown, TlsFiles, Tokens};
+use admit_http::{Access, Hosts, Listener, ListenerConfig, Serving, Shutdown, TlsFiles, Tokens};
 use axum::Router;
 
 use crate::config::Config;
@@ -106,6 +106,11 @@ impl Listening {
             Address { name: listener.name(), try_it: (row.try_it)(&url), url }
         };
         self.bound.iter().map(address).collect()
+    }
+
+    /// The hosts that they answer for, to be changed while they are served.
+    pub fn hosts(&self) -> Vec<Hosts> {
+        self.bound.iter().filter_map(|(_, listener)| listener.hosts()).collect()
     }
 
     /// Serves them all until `shutdown`.

@@ -46,7 +46,7 @@ pub fn serve(flags: &Flags) -> Outcome {
     let shutdown = Shutdown::new();
     let tokens = Arc::new(tokens);
     let listening = Listening::bind(&config, &tokens)?;
-    let addresses = listening.addresses();
+    let (addresses, hosts) = (listening.addresses(), listening.hosts());
     let data = std::path::absolute(&config.data).map_err(Failure::io("finding the data's folder"))?;
     let data = data.display().to_string();
     let serving = listening.serve(&engine, tokens, &shutdown, data.clone())?;
@@ -54,7 +54,7 @@ pub fn serve(flags: &Flags) -> Outcome {
     banner::show(&config, &addresses, &data, took_ms)?;
     exit_when_the_engine_does(&engine)?;
 
-    let mut reloader = reload::Reloader::new(flags.clone(), config, logs);
+    let mut reloader = reload::Reloader { flags: flags.clone(), config, logs, engine: engine.clone(), hosts };
     for signal in signals.forever() {
         if signal == SIGHUP {
             reloader.reload();
@@ -84,11 +84,18 @@ fn runtime() -> Result<Runtime, Failure> {
 
 fn open(config: &Config) -> Result<Engine, Failure> {
     let durability = if config.is_durability_full { Durability::Full } else { Durability::Normal };
-    let keep = Keep { age_ms: config.history_age_ms, bytes: config.history_bytes };
     let migrations = listeners::migrations();
-    let engine =
-        admit_engine::Config { durability, keep, migrations, ..admit_engine::Config::new(&config.data) };
+    let engine = admit_engine::Config {
+        durability,
+        keep: keep(config),
+        migrations,
+        ..admit_engine::Config::new(&config.data)
+    };
     Engine::open(engine).map_err(|e| Failure::Other(format!("{}: {e}", config.data.display())))
+}
+
+fn keep(config: &Config) -> Keep {
+    Keep { age_ms: config.history_age_ms, bytes: config.history_bytes }
 }
 
 /// Where the storage fails, the engine stops by itself, and a server that can store nothing is of no use.
@@ -106,7 +113,7 @@ fn exit_when_the_engine_does(engine: &Engine) -> Result<(), Failure> {
 /// A second signal does not wait for the stop to end.
 fn exit_at_the_next_signal(mut signals: Signals) -> Result<(), Failure> {
     spawn("signals", move || {
-        for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
+        if let Some(signal) = signals.forever().find(|signal| *signal != SIGHUP) {
             tracing::warn!(signal = name(signal), "stopping at once");
             process::exit(i32::from(code::SIGNAL_BASE) + signal);
         }

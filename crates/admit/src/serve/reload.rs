@@ -1,22 +1,23 @@
 //! SIGHUP: reads the configuration again, takes over what a running server can, names what it cannot.
 
+use admit_engine::Engine;
+use admit_http::Hosts;
+
 use super::logging::Logs;
 use crate::commands::config::environment;
 use crate::config::{Config, Flags};
 
-/// What is needed to read the configuration again.
+/// What is needed to read the configuration again, and what takes it over.
 pub struct Reloader {
-    flags: Flags,
-    config: Config,
-    logs: Logs,
+    pub flags: Flags,
+    pub config: Config,
+    pub logs: Logs,
+    pub engine: Engine,
+    /// Those of each listener.
+    pub hosts: Vec<Hosts>,
 }
 
 impl Reloader {
-    /// One for a server that was started with these.
-    pub fn new(flags: Flags, config: Config, logs: Logs) -> Reloader {
-        Reloader { flags, config, logs }
-    }
-
     /// Reads the configuration again; a wrong one changes nothing.
     pub fn reload(&mut self) {
         let new = match Config::load(&self.flags, &environment()) {
@@ -34,6 +35,10 @@ impl Reloader {
             tracing::warn!(setting, "changed, but takes a restart");
         }
         self.logs.set_level(new.log_level.clone());
+        self.hosts.iter().for_each(|hosts| hosts.set_names(&new.allow_hosts));
+        if let Err(error) = self.engine.set_keep(super::keep(&new)) {
+            tracing::warn!(%error, "the history cannot be changed just now; send SIGHUP again");
+        }
         // Certificates are looked at whenever their files change.
         tracing::info!(
             applied = live.join(", "),

@@ -1,5 +1,6 @@
 //! A real server in a temporary folder, and the real command line against it.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::io::{BufRead, BufReader};
