@@ -1,0 +1,454 @@
+//! The durable log, folded by other code than the kernel's, and every event of it judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use admit_kernel::{
+    Claim, End, Event, Grant, Mode, Name, OUTAGE_AFTER_MS, OUTAGE_GRACE_MS, Patience, TermsRef, Ticket, Time,
+};
+use uuid::Uuid;
+
+use super::usage::{Limits, PICO, Past};
+use super::{Beliefs, Checked, Rule, broken};
+
+/// A live lease, as the log has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub token: u64,
+    pub claims: Arc<[Claim]>,
+    pub ttl_ms: Option<u64>,
+    pub expires_at: Option<u64>,
+    pub claim_by: Option<u64>,
+    pub rate: bool,
+    /// Until when, in true time, a silence of the log forbids its expiry, and the clock's slip then.
+    spared_until: Option<(u64, u64)>,
+}
+
+/// When a record was decided.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Moment {
+    /// The true time at which the engine looked at its clock.
+    pub read_ms: u64,
+    /// What it should have seen.
+    pub log_ms: u64,
+    /// What the log's time may have run ahead by then.
+    pub slip_ms: u64,
+    /// The true time now.
+    pub now_ms: u64,
+}
+
+/// What the log says.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub leases: BTreeMap<Uuid, Held>,
+    pub tickets: BTreeMap<Uuid, Ticket>,
+    pub limits: Limits,
+    /// Ids that were ever granted, with their tokens.
+    pub granted: BTreeMap<Uuid, u64>,
+    /// Ids that ended, and how.
+    pub ended: BTreeMap<Uuid, End>,
+    /// Ids that somebody asked to release or withdraw.
+    pub asked_to_end: BTreeSet<Uuid>,
+    /// The most slots of a key that anybody was ever to have; absent: without bound.
+    most: BTreeMap<Name, u64>,
+    past: Past,
+    clock: u64,
+    last_token: u64,
+    last: Moment,
+    pub grants: u64,
+    pub expiries: u64,
+    pub outages: u64,
+}
+
+impl Ledger {
+    /// The next record of the log.
+    pub fn record(&mut self, events: &[Event], moment: Moment, beliefs: &mut Beliefs) -> Checked {
+        self.spare_after_silence(moment);
+        self.last = moment;
+        for (index, event) in events.iter().enumerate() {
+            if let Event::Clock(Time(now)) = event {
+                let silent_ms = now.saturating_sub(self.clock);
+                let is_outage = self.clock > 0 && silent_ms > OUTAGE_AFTER_MS && self.has_something_to_lose();
+                let said_so = matches!(events.get(index + 1), Some(Event::Outage { .. }));
+                if is_outage != said_so {
+                    return broken(
+                        Rule::Outage,
+                        format!("the log was silent for {silent_ms} ms, an outage was logged: {said_so}"),
+                    );
+                }
+                if *now < self.clock {
+                    return broken(Rule::Time, format!("time runs backwards: {now} after {}", self.clock));
+                }
+                self.clock = *now;
+            } else {
+                self.event(event, moment, beliefs)?;
+            }
+        }
+        self.nothing_is_overdue()
+    }
+
+    /// Who held when the log fell silent has some time to come back, counted in true time.
+    fn spare_after_silence(&mut self, moment: Moment) {
+        if self.clock == 0 || moment.log_ms.saturating_sub(self.last.log_ms) <= OUTAGE_AFTER_MS {
+            return;
+        }
+        self.outages += 1;
+        for held in self.leases.values_mut() {
+            let grace_ms = held.ttl_ms.unwrap_or(OUTAGE_GRACE_MS).min(OUTAGE_GRACE_MS);
+            held.spared_until = Some((moment.read_ms + grace_ms, moment.slip_ms));
+        }
+    }
+
+    fn has_something_to_lose(&self) -> bool {
+        let expires = |held: &Held| held.expires_at.is_some() || held.claim_by.is_some();
+        !self.tickets.is_empty() || self.leases.values().any(expires)
+    }
+
+    fn nothing_is_overdue(&self) -> Checked {
+        let due = |at: Option<u64>| at.is_some_and(|at| at <= self.clock);
+        if let Some((id, _)) =
+            self.leases.iter().find(|(_, held)| due(held.expires_at) || due(held.claim_by))
+        {
+            return broken(Rule::Endings, format!("the lease {} should have expired", id.as_u128()));
+        }
+        let overdue = |ticket: &Ticket| due(ticket.deadline.map(|at| at.0)) || due(ticket.poll_by.map(|at| at.0));
+        match self.tickets.values().find(|ticket| overdue(ticket)) {
+            Some(ticket) => {
+                broken(Rule::Endings, format!("the ticket {} should have timed out", ticket.id.as_u128()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn event(&mut self, event: &Event, moment: Moment, beliefs: &mut Beliefs) -> Checked {
+        let clock = self.clock;
+        match event {
+            Event::Granted(grant) => self.granted_at_once(grant)?,
+            Event::TicketGranted { id, token, .. } => self.ticket_granted(*id, *token)?,
+            Event::Renewed { id, ttl_ms, expires_at } => {
+                let Some(held) = self.leases.get_mut(id) else {
+                    return broken(Rule::Endings, format!("{} is renewed but not held", id.as_u128()));
+                };
+                if expires_at.map(|at| at.0) != ttl_ms.map(|ttl| clock + ttl) {
+                    return broken(Rule::Endings, format!("{} is renewed until {expires_at:?}", id.as_u128()));
+                }
+                held.ttl_ms = *ttl_ms;
+                held.expires_at = expires_at.map(|at| at.0);
+                held.claim_by = None;
+                held.spared_until = None;
+            }
+            Event::Claimed { id } => {
+                if let Some(held) = self.leases.get_mut(id) {
+                    held.claim_by = None;
+                }
+            }
+            Event::LeaseEnded { id, how, counts } => self.lease_ended(*id, *how, *counts, moment, beliefs)?,
+            Event::Shrunk { id, key, slots } => self.shrunk(*id, key, *slots),
+            Event::Queued { ticket, .. } => {
+                if self.granted.contains_key(&ticket.id) || self.ended.contains_key(&ticket.id) {
+                    return broken(Rule::GrantedOnce, format!("{} waits again", ticket.id.as_u128()));
+                }
+                self.tickets.insert(ticket.id, (**ticket).clone());
+            }
+            Event::TicketEnded { id, how } => self.ticket_ended(*id, *how)?,
+            Event::Polled { id, poll_by } => {
+                if let Some(ticket) = self.tickets.get_mut(id) {
+                    ticket.poll_by = Some(*poll_by);
+                }
+            }
+            Event::Outage { .. } => self.outage(),
+            Event::Cleared { key } => self.past.clear(key),
+            Event::LimitSet(limit) => {
+                let paused_until = self.limits.0.get(&limit.name).and_then(|before| before.paused_until);
+                let mut limit = (**limit).clone();
+                limit.paused_until = paused_until;
+                self.note_most(&limit);
+                self.limits.0.insert(limit.name.clone(), limit);
+            }
+            Event::LimitRemoved { name } => {
+                self.limits.0.remove(name);
+            }
+            Event::Paused { name, until } => {
+                if let Some(limit) = self.limits.0.get_mut(name) {
+                    limit.paused_until = *until;
+                }
+            }
+            Event::Clock(_)
+            | Event::CancelAsked { .. }
+            | Event::Parked { .. }
+            | Event::SetAside { .. }
+            | Event::HoldTaken { .. }
+            | Event::HoldsReturned { .. }
+            | Event::Horizon { .. }
+            | Event::Level { .. }
+            | Event::Forgotten { .. }
+            | Event::Unsettled { .. }
+            | Event::Settled { .. }
+            | Event::EpochRaised { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn note_most(&mut self, limit: &admit_kernel::Limit) {
+        let bound = if limit.mode == Mode::Enforce { u64::from(limit.terms.max) } else { u64::MAX };
+        let most = self.most.entry(limit.name.clone()).or_default();
+        *most = (*most).max(bound);
+    }
+
+    /// The most slots of a key that anybody was ever to have.
+    pub fn most_of(&self, key: &Name) -> u64 {
+        self.most.get(key).copied().unwrap_or(u64::MAX)
+    }
+
+    /// What a lease takes of each key now.
+    pub fn takes_of(&self, id: Uuid) -> Vec<(Name, u32)> {
+        self.leases.get(&id).map_or_else(Vec::new, |held| self.limits.takes(&held.claims).into_iter().collect())
+    }
+
+    fn granted_at_once(&mut self, grant: &Grant) -> Checked {
+        let is_usage = grant.labels.contains_key("set-usage");
+        let before = self.tickets.values().find(|ticket| {
+            ticket.claims == grant.claims
+                && ticket.priority == 0
+                && ticket.group.is_none()
+                && ticket.age <= grant.age
+        });
+        let plain = !grant.labels.contains_key("ranked");
+        if let Some(ticket) = before.filter(|_| plain && !is_usage) {
+            return broken(
+                Rule::Order,
+                format!("{} is granted at once although {} waits", grant.id.as_u128(), ticket.id.as_u128()),
+            );
+        }
+        let held = Held {
+            token: grant.token,
+            claims: grant.claims.clone(),
+            ttl_ms: grant.ttl_ms,
+            expires_at: grant.ttl_ms.map(|ttl| self.clock + ttl),
+            claim_by: None,
+            rate: grant.rate,
+            spared_until: None,
+        };
+        self.begin_lease(grant.id, held, !is_usage)
+    }
+
+    fn ticket_granted(&mut self, id: Uuid, token: u64) -> Checked {
+        let Some(ticket) = self.tickets.remove(&id) else {
+            return broken(Rule::GrantedOnce, format!("{} is granted but does not wait", id.as_u128()));
+        };
+        let same_queue = |other: &&Ticket| {
+            other.claims == ticket.claims && other.priority == ticket.priority && other.group == ticket.group
+        };
+        let first = self.tickets.values().filter(same_queue).map(|other| (other.age, other.arrival, other.id)).min();
+        if let Some((.., first)) = first.filter(|first| (first.0, first.1) < (ticket.age, ticket.arrival)) {
+            return broken(
+                Rule::Order,
+                format!("{} is granted before {} of the same queue", id.as_u128(), first.as_u128()),
+            );
+        }
+        if ticket.claims.len() == 1 {
+            self.no_higher_priority_waits(&ticket)?;
+        }
+        let held = Held {
+            token,
+            claims: ticket.claims,
+            ttl_ms: ticket.ttl_ms,
+            expires_at: ticket.ttl_ms.map(|ttl| self.clock + ttl),
+            claim_by: Some(self.clock + ticket.claim_ms),
+            rate: ticket.rate,
+            spared_until: None,
+        };
+        self.begin_lease(id, held, true)
+    }
+
+    fn no_higher_priority_waits(&self, ticket: &Ticket) -> Checked {
+        let higher = |other: &&Ticket| other.claims == ticket.claims && other.priority > ticket.priority;
+        match self.tickets.values().find(higher) {
+            Some(other) => broken(
+                Rule::Order,
+                format!("{} is granted before {}, of higher priority", ticket.id.as_u128(), other.id.as_u128()),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn begin_lease(&mut self, id: Uuid, mut held: Held, judged: bool) -> Checked {
+        if held.token <= self.last_token {
+            return broken(Rule::Tokens, format!("token {} after {}", held.token, self.last_token));
+        }
+        self.last_token = held.token;
+        if self.granted.insert(id, held.token).is_some() || self.ended.contains_key(&id) {
+            return broken(Rule::GrantedOnce, format!("{} is granted again", id.as_u128()));
+        }
+        self.grants += 1;
+        if judged {
+            self.fits(id, &held.claims)?;
+        }
+        let exists = |claim: &&Claim| claim.terms.limit().is_none_or(|name| self.limits.0.contains_key(name));
+        held.claims = held.claims.iter().filter(exists).cloned().collect();
+        for (key, slots) in self.limits.takes(&held.claims) {
+            self.past.started(&key, self.clock, id, slots);
+        }
+        if judged {
+            for claim in self.limits.decaying(&held.claims) {
+                self.past.change_level(&self.limits, &claim, self.clock, i64::from(claim.slots));
+            }
+        }
+        self.leases.insert(id, held);
+        Ok(())
+    }
+
+    /// Whether there is room for the claims under every limit in force.
+    fn fits(&self, id: Uuid, claims: &[Claim]) -> Checked {
+        for claim in self.limits.effective(claims) {
+            let Some(terms) = self.limits.terms(&claim.terms) else { continue };
+            if let Some(limit) = claim.terms.limit().and_then(|name| self.limits.0.get(name)) {
+                if limit.mode != Mode::Enforce {
+                    continue;
+                }
+                if limit.is_paused(Time(self.clock)) {
+                    return broken(Rule::OverMax, format!("{} goes through paused {}", id.as_u128(), limit.name));
+                }
+            }
+            let live = self.live_slots(&claim.key);
+            let used = self.past.used(&claim.key, &claim.terms, &terms, self.clock, live);
+            if used + u128::from(claim.slots) * PICO > u128::from(terms.max) * PICO {
+                return broken(
+                    Rule::OverMax,
+                    format!(
+                        "{} gets {} of {} where {} of {} are used",
+                        id.as_u128(),
+                        claim.slots,
+                        claim.key,
+                        used as f64 / PICO as f64,
+                        terms.max
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn live_slots(&self, key: &Name) -> u64 {
+        let takes = self.leases.values().map(|held| self.limits.takes(&held.claims));
+        takes.filter_map(|takes| takes.get(key).copied()).map(u64::from).sum()
+    }
+
+    fn lease_ended(
+        &mut self,
+        id: Uuid,
+        how: End,
+        counts: bool,
+        moment: Moment,
+        beliefs: &mut Beliefs,
+    ) -> Checked {
+        let Some(held) = self.leases.remove(&id) else {
+            return broken(Rule::Endings, format!("{} ends but is not held", id.as_u128()));
+        };
+        let name = id.as_u128();
+        match how {
+            End::Expired | End::Lapsed => {
+                self.expiries += 1;
+                let due = if how == End::Expired { held.expires_at } else { held.claim_by };
+                if due != Some(self.clock) {
+                    return broken(Rule::Endings, format!("{name} ends ({how:?}) at {}, due {due:?}", self.clock));
+                }
+                let spared = held.spared_until.filter(|(until, slip)| {
+                    moment.read_ms + (moment.slip_ms - slip) < *until
+                });
+                if let Some((until, _)) = spared {
+                    return broken(
+                        Rule::Outage,
+                        format!("{name} ends ({how:?}) at {}, spared until {until}", moment.read_ms),
+                    );
+                }
+                beliefs.ended(id, moment.now_ms, moment.slip_ms)?;
+            }
+            End::Released if self.asked_to_end.contains(&id) => {}
+            End::Reset => beliefs.overrule(id),
+            _ => return broken(Rule::Endings, format!("{name} ends by itself: {how:?}")),
+        }
+        for (key, slots) in self.limits.takes(&held.claims) {
+            if counts {
+                self.past.ended(&key, self.clock, slots);
+            } else {
+                self.past.strike(&key, id);
+            }
+        }
+        if !held.rate {
+            for claim in self.limits.decaying(&held.claims) {
+                self.past.change_level(&self.limits, &claim, self.clock, -i64::from(claim.slots));
+            }
+        }
+        self.ended.insert(id, how);
+        Ok(())
+    }
+
+    fn shrunk(&mut self, id: Uuid, key: &Name, left: u32) {
+        let Some(held) = self.leases.get_mut(&id) else { return };
+        let before = held.claims.clone();
+        let shrink = |claim: &Claim| {
+            let slots = if claim.key == *key { claim.slots.min(left) } else { claim.slots };
+            (slots > 0).then(|| Claim { slots, ..claim.clone() })
+        };
+        held.claims = before.iter().filter_map(shrink).collect();
+        let after = self.limits.takes(&held.claims);
+        let rate = held.rate;
+        for (key, had) in self.limits.takes(&before) {
+            let has = after.get(&key).copied().unwrap_or(0);
+            if has < had {
+                self.past.ended(&key, self.clock, had - has);
+            }
+        }
+        if !rate {
+            for claim in self.limits.decaying(&before) {
+                if claim.key == *key {
+                    let given = claim.slots.saturating_sub(left);
+                    self.past.change_level(&self.limits, &claim, self.clock, -i64::from(given));
+                }
+            }
+        }
+    }
+
+    fn ticket_ended(&mut self, id: Uuid, how: End) -> Checked {
+        let Some(ticket) = self.tickets.remove(&id) else {
+            return broken(Rule::Endings, format!("the ticket {} ends but does not wait", id.as_u128()));
+        };
+        let now = Some(Time(self.clock));
+        let right = match how {
+            End::TimedOut => ticket.deadline == now,
+            End::Unattended => ticket.poll_by == now && matches!(ticket.patience, Patience::Polled { .. }),
+            End::Withdrawn => self.asked_to_end.contains(&id),
+            End::Replaced => true,
+            End::LimitRemoved => ticket.claims.iter().any(|claim| match &claim.terms {
+                TermsRef::Limit(name) => !self.limits.0.contains_key(name),
+                TermsRef::Inline(_) => false,
+            }),
+            _ => false,
+        };
+        if !right {
+            return broken(
+                Rule::Endings,
+                format!("the ticket {} ends ({how:?}) at {}", id.as_u128(), self.clock),
+            );
+        }
+        self.ended.insert(id, how);
+        Ok(())
+    }
+
+    fn outage(&mut self) {
+        for held in self.leases.values_mut() {
+            let until = self.clock + held.ttl_ms.unwrap_or(OUTAGE_GRACE_MS).min(OUTAGE_GRACE_MS);
+            held.expires_at = held.expires_at.map(|at| at.max(until));
+            held.claim_by = held.claim_by.map(|at| at.max(until));
+        }
+        for ticket in self.tickets.values_mut() {
+            ticket.poll_by = ticket.poll_by.map(|at| at.max(Time(self.clock + OUTAGE_GRACE_MS)));
+        }
+    }
+
+    /// The log's time.
+    pub fn clock(&self) -> u64 {
+        self.clock
+    }
+}
