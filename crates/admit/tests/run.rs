@@ -192,22 +192,49 @@ fn the_lease_is_renewed_for_as_long_as_the_command_runs() {
     assert_eq!(text(&output.stderr), "");
 }
 
-#[test]
-fn a_wait_survives_a_crash_of_the_server_and_keeps_its_place() {
+/// Two wait while the server ends by a signal and comes back; the first goes first.
+fn wait_through(number: i32) {
     let server = Server::start();
     server.ok(&["limit", "set", "db", "--max", "1"]);
     let held = server.ok(&["acquire", "db", "--ttl", "10m"]);
-    let first = Running::start(&mut run(&server, &["db", "--", "sh", "-c", "echo first >> order"]));
+    let wait = |name: &str| {
+        Running::start(&mut run(&server, &["db", "--", "sh", "-c", &format!("echo {name} >> order")]))
+    };
+    let first = wait("first");
     server.wait_for("db", 1, 1);
-    let second = Running::start(&mut run(&server, &["db", "--", "sh", "-c", "echo second >> order"]));
+    let second = wait("second");
     server.wait_for("db", 1, 2);
-    let server = server.crash_and_restart();
+    let server = server.restart(number);
     server.wait_for("db", 1, 2);
     server.ok(&["release", held.trim()]);
     let (code, said) = first.end();
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(second.end().0, Some(0));
     assert_eq!(std::fs::read_to_string(server.file("order")).unwrap(), "first\nsecond\n");
+}
+
+#[test]
+fn a_wait_survives_a_crash_of_the_server_and_keeps_its_place() {
+    wait_through(libc::SIGKILL);
+}
+
+#[test]
+fn a_wait_survives_a_restart_of_the_server_and_keeps_its_place() {
+    wait_through(libc::SIGTERM);
+}
+
+#[test]
+fn a_holder_that_is_asked_to_stop_is_told_by_sigterm() {
+    let server = Server::start();
+    server.ok(&["limit", "set", "db", "--max", "1", "--on-full", "cancel_oldest"]);
+    let script = "trap 'exit 6' TERM; echo ready > ready; while true; do sleep 0.01; done";
+    let old = Running::start(&mut run(&server, &["db", "--ttl", "1s", "--", "sh", "-c", script]));
+    content(&server, "ready");
+    let new = Running::start(&mut run(&server, &["db", "--", "true"]));
+    let (code, said) = old.end();
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("the server asks for the slot"), "{said}");
+    assert_eq!(new.end().0, Some(0));
 }
 
 #[test]

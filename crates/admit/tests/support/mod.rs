@@ -147,9 +147,9 @@ impl Server {
         self.process.wait().unwrap()
     }
 
-    /// Ends it by SIGKILL and starts another on its data and address.
-    pub fn crash_and_restart(mut self) -> Server {
-        self.stop(libc::SIGKILL);
+    /// Ends it by a signal and starts another on its data and address.
+    pub fn restart(mut self, number: i32) -> Server {
+        self.stop(number);
         let listen = self.url.trim_start_matches("http://").to_owned();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         Server::start_in(folder, &["--listen", &listen])
