@@ -147,6 +147,11 @@ impl Server {
         self.process.wait().unwrap()
     }
 
+    /// Ends it by SIGKILL and starts another on its data and address.
+    pub fn crash_and_restart(self) -> Server {
+        self.restart(libc::SIGKILL)
+    }
+
     /// Ends it by a signal and starts another on its data and address.
     pub fn restart(mut self, number: i32) -> Server {
         self.stop(number);
