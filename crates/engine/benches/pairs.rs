@@ -3,13 +3,12 @@
 //! `cargo bench -p admit-engine`
 
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use admit_engine::{Config, Engine};
+use admit_engine::{Config, Durability, Engine};
 use admit_kernel::{Acquire, Claim, Command, Outcome, Part, Terms};
 use uuid::Uuid;
 
@@ -18,36 +17,50 @@ const THREADS: u64 = 2;
 /// How long each load is measured.
 const SPAN: Duration = Duration::from_secs(3);
 
-struct Unpark(Thread);
+/// Wakes one of the loops of a thread.
+struct Wakeup {
+    index: usize,
+    ready: Arc<Mutex<Vec<usize>>>,
+    thread: Thread,
+}
 
-impl Wake for Unpark {
+impl Wake for Wakeup {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.push(self.index);
+        let is_first = ready.len() == 1;
+        drop(ready);
+        if is_first {
+            self.thread.unpark();
+        }
     }
 }
 
 /// Runs `callers` loops on one thread until the time is over; gives the pairs done.
 fn drive(engine: &Engine, thread: u64, callers: u64) -> u64 {
-    let waker = Arc::new(Unpark(thread::current())).into();
-    let mut context = Context::from_waker(&waker);
     let until = Instant::now() + SPAN;
-    let mut loops: Vec<Pin<Box<dyn Future<Output = u64>>>> = (0..callers)
+    let ready = Arc::new(Mutex::new(Vec::new()));
+    let mut loops: Vec<_> = (0..callers)
         .map(|caller| {
-            let engine = engine.clone();
-            Box::pin(pairs(engine, (thread << 16) + caller, until)) as Pin<Box<dyn Future<Output = u64>>>
+            let index = caller as usize;
+            let wakeup = Wakeup { index, ready: Arc::clone(&ready), thread: thread::current() };
+            let waker = Waker::from(Arc::new(wakeup));
+            waker.wake_by_ref();
+            (waker, Box::pin(pairs(engine.clone(), (thread << 16) + caller, until)))
         })
         .collect();
-    let mut done = 0;
-    while !loops.is_empty() {
-        loops.retain_mut(|future| match future.as_mut().poll(&mut context) {
-            Poll::Ready(pairs) => {
-                done += pairs;
-                false
-            }
-            Poll::Pending => true,
-        });
-        if !loops.is_empty() {
+    let (mut done, mut ended, mut awake) = (0, 0, Vec::new());
+    while ended < callers {
+        std::mem::swap(&mut awake, &mut *ready.lock().unwrap_or_else(PoisonError::into_inner));
+        if awake.is_empty() {
             thread::park();
+        }
+        for index in awake.drain(..) {
+            let (waker, future) = &mut loops[index];
+            if let Poll::Ready(pairs) = future.as_mut().poll(&mut Context::from_waker(waker)) {
+                done += pairs;
+                ended += 1;
+            }
         }
     }
     done
@@ -69,9 +82,11 @@ async fn pairs(engine: Engine, caller: u64, until: Instant) -> u64 {
 }
 
 fn main() {
-    for callers in [1, 8, 64, 512] {
+    let loads = [1, 8, 64, 512].map(|callers| (callers, Durability::Full));
+    for (callers, durability) in loads.into_iter().chain([(64, Durability::Normal)]) {
         let folder = tempfile::tempdir().expect("a folder for the data");
-        let engine = Engine::open(Config::new(folder.path())).expect("an engine in a new folder");
+        let config = Config { durability, ..Config::new(folder.path()) };
+        let engine = Engine::open(config).expect("an engine in a new folder");
         let threads = THREADS.min(callers);
         let total: u64 = thread::scope(|scope| {
             let engine = &engine;
@@ -81,7 +96,7 @@ fn main() {
         });
         let stats = pollster::block_on(engine.stats()).expect("the engine lives");
         println!(
-            "{callers:4} callers: {:7.0} pairs/s, {:5.1} commands a batch, commit p50 {:?} us p99 {:?} us, batch p99 {:?} us",
+            "{callers:4} callers, {durability:?}: {:7.0} pairs/s, {:5.1} commands a batch, commit p50 {:?} us p99 {:?} us, batch p99 {:?} us",
             total as f64 / SPAN.as_secs_f64(),
             stats.commands as f64 / stats.batches as f64,
             stats.commit_us.quantile(0.5),

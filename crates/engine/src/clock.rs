@@ -98,6 +98,14 @@ impl<C: Clock> LogClock<C> {
         self.last
     }
 
+    /// What the time should be, by the monotonic clock alone: to plan with, not to decide by.
+    pub fn estimate(&mut self) -> Time {
+        match self.seen {
+            Some(seen) => self.last.plus(self.clock.mono_ms().saturating_sub(seen.mono_ms)),
+            None => self.now(None),
+        }
+    }
+
     pub fn mono_ms(&mut self) -> u64 {
         self.clock.mono_ms()
     }

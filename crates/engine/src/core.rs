@@ -3,15 +3,21 @@
 //! Everything here is deterministic, given a store and a clock; a simulator drives the same code with
 //! models of both.
 
+mod attempt;
+mod health;
+
 use std::time::Instant;
 
-use admit_kernel::{Command, Denial, End, Event, OUTAGE_AFTER_MS, Outcome, State, Time};
-use admit_store::{Head, Keep, Record, Store, Write};
+use admit_kernel::{Command, Event, OUTAGE_AFTER_MS, Outcome, State, Time};
+use admit_store::{Head, Keep, Store};
 use uuid::Uuid;
 
-use crate::batch::{Batch, Committed, MAX_BATCH, MAX_BATCH_BYTES, Op};
+use attempt::Failed;
+use health::{Health, unavailable};
+
+use crate::batch::{Batch, MAX_BATCH, Op};
 use crate::clock::{Clock, LogClock};
-use crate::recover::{self, Recovered};
+use crate::recover;
 use crate::{Error, Stats};
 
 /// Every so many records one carries a digest of the state.
@@ -57,8 +63,9 @@ pub struct Core<S, C> {
     batches: u64,
     /// When the log was last written to, by the monotonic clock.
     written_at_ms: u64,
-    /// When a tick may next be due, after one that had nothing to do.
+    /// When a tick may next be due, after this many in a row that had nothing to do.
     no_tick_before_ms: u64,
+    idle_ticks: u32,
     snapshot_seq: u64,
     snapshot_bytes: u64,
     tail_bytes: u64,
@@ -82,6 +89,7 @@ impl<S: Store, C: Clock> Core<S, C> {
             batches: 0,
             written_at_ms: 0,
             no_tick_before_ms: 0,
+            idle_ticks: 0,
             snapshot_seq: 0,
             snapshot_bytes: 0,
             tail_bytes: 0,
@@ -171,7 +179,7 @@ impl<S: Store, C: Clock> Core<S, C> {
             return None;
         }
         let mono_ms = self.clock.mono_ms();
-        let due = self.state.next_due().map(|due| due.since(self.clock.now(None)));
+        let due = self.state.next_due().map(|due| due.since(self.clock.estimate()));
         let due = due.map(|ms| ms.max(self.no_tick_before_ms.saturating_sub(mono_ms)));
         let beat =
             self.state.needs_heartbeat().then(|| (self.written_at_ms + HEARTBEAT_MS).saturating_sub(mono_ms));
@@ -206,7 +214,7 @@ impl<S: Store, C: Clock> Core<S, C> {
                 self.snapshot()?;
             }
             if self.truncating {
-                let now_ms = self.clock.now(None).0;
+                let now_ms = self.clock.estimate().0;
                 self.truncating = self.store.truncate(self.options.keep, now_ms)?;
             }
             Ok(())
@@ -263,7 +271,6 @@ impl<S: Store, C: Clock> Core<S, C> {
         batch.woken.clear();
         batch.answers.extend(ops.iter().map(|_| Err(error.clone())));
     }
-
 }
 
 fn micros(since: Instant) -> u64 {

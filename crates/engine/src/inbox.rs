@@ -12,6 +12,9 @@ use uuid::Uuid;
 use crate::batch::Op;
 use crate::{Error, Stats};
 
+/// Claims or labels of a command of usual size.
+const USUAL_PARTS: usize = 4;
+
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -27,7 +30,7 @@ pub(crate) struct Caller {
     /// Tells callers of one ticket apart.
     pub no: u64,
     pub reply: Reply<Answer>,
-    /// After this long it is told that it still waits; none: when the ticket ends.
+    /// After this long it is answered at the latest; none: when the ticket ends.
     pub answer_within_ms: Option<u64>,
     /// Whether the ticket, or an undelivered grant, goes with its caller.
     pub leaves_nothing: bool,
@@ -68,10 +71,18 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    /// In commands.
+    /// In commands of usual size, so that a bound on commands is one on memory too.
     fn weight(&self) -> usize {
+        let of_acquire =
+            |acquire: &Acquire| 1 + acquire.claims.len() / USUAL_PARTS + acquire.labels.len() / USUAL_PARTS;
+        let of_command = |command: &Command| match command {
+            Command::Acquire(acquire) => of_acquire(acquire),
+            _ => 1,
+        };
         match self {
-            Job::All { commands, .. } => commands.len(),
+            Job::Execute { op, .. } => op.command.as_ref().map_or(1, of_command),
+            Job::All { commands, .. } => commands.iter().map(of_command).sum(),
+            Job::Acquire { acquire, .. } => of_acquire(acquire),
             _ => 1,
         }
     }
@@ -173,8 +184,13 @@ impl Inbox {
             };
             lanes.sleeping = false;
         }
+        // A quarter is for the usual ones, so that a storm of renewals delays requests, but does not stop them.
+        let mut usual = weight / 4;
+        weight -= usual;
         lanes.urgent.take(into, &mut weight);
-        lanes.usual.take(into, &mut weight);
+        usual += weight;
+        lanes.usual.take(into, &mut usual);
+        lanes.urgent.take(into, &mut usual);
     }
 
     /// Takes no more; gives what was queued, to be answered.
@@ -196,5 +212,56 @@ impl Inbox {
     /// A panic elsewhere leaves the queues as they are: whole.
     fn lock(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use admit_kernel::Claim;
+
+    use super::*;
+
+    fn execute(command: Command) -> Job {
+        Job::Execute { op: Op::new(command), reply: oneshot::channel().0 }
+    }
+
+    fn renew() -> Job {
+        execute(Command::Renew { id: Uuid::nil(), ttl_ms: None })
+    }
+
+    fn taken(inbox: &Inbox, weight: usize) -> (usize, usize) {
+        let mut jobs = Vec::new();
+        inbox.take(&mut jobs, weight, Some(Duration::ZERO));
+        let urgent = jobs.iter().filter(|job| job.is_urgent()).count();
+        (urgent, jobs.len() - urgent)
+    }
+
+    #[test]
+    fn renewals_go_first_but_do_not_keep_requests_out() {
+        let inbox = Inbox::new(100);
+        for _ in 0..20 {
+            inbox.push(execute(Command::Tick)).unwrap();
+            inbox.push(renew()).unwrap();
+        }
+        assert_eq!(taken(&inbox, 16), (12, 4));
+        assert_eq!(taken(&inbox, 16), (8, 8));
+        assert_eq!(taken(&inbox, 16), (0, 8));
+        for _ in 0..16 {
+            inbox.push(renew()).unwrap();
+        }
+        assert_eq!(taken(&inbox, 16), (16, 0), "nothing is kept free for nobody");
+        assert_eq!(inbox.load(), (0, 0));
+    }
+
+    #[test]
+    fn a_large_request_weighs_more() {
+        let inbox = Inbox::new(10);
+        let large = || {
+            let claims = vec![Claim::limit("db", 1); 16];
+            execute(Command::Acquire(Box::new(Acquire::new(Uuid::nil(), claims))))
+        };
+        assert_eq!((inbox.push(large()), inbox.push(large()).is_ok()), (Ok(()), true));
+        assert!(inbox.push(large()).is_err());
+        assert_eq!(inbox.load(), (10, 1));
     }
 }

@@ -1,6 +1,7 @@
 //! The engine's thread: takes jobs, makes batches of them, answers, wakes.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use crate::core::Core;
 use crate::inbox::{Answer, Caller, Inbox, Job, Reply};
 use crate::waiters::{Waiter, Waiters};
 use crate::{Error, Stats};
+
+/// How long after its patience ended a caller is told that this could not be written.
+const LATE_MS: u64 = 1_000;
 
 /// What becomes of an operation's answer.
 enum Then {
@@ -102,10 +106,12 @@ impl<S: Store, C: Clock> Service<S, C> {
                 break Some(error.clone());
             }
             if stop {
+                // What the last answers left behind.
+                self.accept(&mut jobs);
+                self.decide();
                 break None;
             }
-            let mono_ms = self.core.mono_ms();
-            self.waiters.answer_due(mono_ms);
+            self.answer_late();
             more_to_tidy = self.core.maintain();
         };
         self.end(stop)
@@ -175,6 +181,13 @@ impl<S: Store, C: Clock> Service<S, C> {
             return;
         }
         let (id, patience) = (acquire.id, acquire.patience);
+        let caller = match patience {
+            // The kernel ends it in time, unless nothing can be written then.
+            Patience::For { wait_ms } => {
+                Caller { answer_within_ms: Some(wait_ms.saturating_add(LATE_MS)), ..caller }
+            }
+            _ => caller,
+        };
         let op = Op::new(Command::Acquire(acquire));
         if patience == Patience::None {
             return self.add(op, Then::Answer { reply: caller.reply, leaves_nothing: caller.leaves_nothing });
@@ -299,6 +312,23 @@ impl<S: Store, C: Clock> Service<S, C> {
         }
     }
 
+    /// Tells those whose time is over that they still wait; those whose patience should have ended by now,
+    /// that it could not.
+    fn answer_late(&mut self) {
+        let mono_ms = self.core.mono_ms();
+        while let Some((id, waiter)) = self.waiters.pop_due(mono_ms) {
+            let answer = if waiter.leaves_nothing {
+                self.follow_ups.push_back((Op::new(Command::Withdraw { id }), Then::Nothing));
+                let reason = "the log could not be written in time".to_owned();
+                Err(Error::Unavailable { reason, retry_in_ms: LATE_MS })
+            } else {
+                Ok(Answer { outcome: Outcome::Waiting { id }, fresh: false })
+            };
+            // Whoever is gone has no use for the answer.
+            let _ = waiter.reply.send(answer);
+        }
+    }
+
     fn collect(&mut self, no: u64, answer: Result<Option<Outcome>, Error>) {
         let Some(collected) = self.collected.get_mut(&no) else { return };
         collected.missing -= 1;
@@ -319,7 +349,11 @@ impl<S: Store, C: Clock> Service<S, C> {
 
     fn read(&mut self) {
         for read in self.reads.drain(..) {
-            read(self.core.state());
+            // What is wrong with one reader must not stop the rest; it only looks.
+            let looked = catch_unwind(AssertUnwindSafe(|| read(self.core.state())));
+            if looked.is_err() {
+                tracing::error!("a read of the state panicked");
+            }
         }
         if self.stats_asked.is_empty() {
             return;

@@ -14,8 +14,9 @@ use crate::inbox::{Answer, Reply};
 pub(crate) struct Waiter {
     pub no: u64,
     pub reply: Reply<Answer>,
-    /// When it is told that it still waits, by the monotonic clock.
+    /// When it is answered at the latest, by the monotonic clock.
     pub answer_at_ms: Option<u64>,
+    /// Whether the ticket, or an undelivered grant, goes with its caller.
     pub leaves_nothing: bool,
 }
 
@@ -77,18 +78,13 @@ impl Waiters {
         self.by_time.first().map(|(at_ms, ..)| *at_ms)
     }
 
-    /// Tells those whose time is over that they still wait.
-    pub fn answer_due(&mut self, now_ms: u64) {
-        while let Some(&(at_ms, no, id)) = self.by_time.first() {
-            if at_ms > now_ms {
-                break;
-            }
-            match self.remove(id, no) {
-                // Whoever is gone has no use for the answer.
-                Some(waiter) => drop(waiter.reply.send(still_waiting(id))),
-                None => drop(self.by_time.pop_first()),
-            }
-        }
+    /// Takes out one whose time is over.
+    pub fn pop_due(&mut self, now_ms: u64) -> Option<(Uuid, Waiter)> {
+        let &(at_ms, no, id) = self.by_time.first().filter(|(at_ms, ..)| *at_ms <= now_ms)?;
+        let waiter = self.remove(id, no);
+        debug_assert!(waiter.is_some(), "the two orders of waiters agree");
+        self.by_time.remove(&(at_ms, no, id));
+        waiter.map(|waiter| (id, waiter))
     }
 
     /// Ends all waiting.
@@ -106,8 +102,4 @@ impl Waiters {
             self.by_time.remove(&(at_ms, waiter.no, id));
         }
     }
-}
-
-pub(crate) fn still_waiting(id: Uuid) -> Result<Answer, Error> {
-    Ok(Answer { outcome: Outcome::Waiting { id }, fresh: false })
 }

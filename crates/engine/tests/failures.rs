@@ -171,3 +171,25 @@ fn a_command_whose_rows_are_refused_is_the_only_one_that_fails() {
     assert_eq!(notes(&engine), (1..=20).collect::<Vec<_>>());
     assert!(faults.commits.load(SeqCst) - commits <= 3, "in one batch");
 }
+
+#[test]
+fn patience_that_cannot_be_ended_in_the_log_is_answered_all_the_same() {
+    let folder = folder();
+    let (engine, faults) = open_failing(&folder, &[], Bounds::default());
+    hold(&engine, 1);
+    let mut waiter = Box::pin(engine.acquire(request(2, Patience::For { wait_ms: 100 }), 0));
+    start(&mut waiter);
+    until("2 waits", || is_waiting(&engine, 2));
+    faults.away.store(true, SeqCst);
+    assert!(is_unavailable(&block_on(waiter).unwrap_err()));
+    faults.away.store(false, SeqCst);
+    until("2 has ended", || !is_waiting(&engine, 2));
+}
+
+#[test]
+fn a_read_that_panics_stops_nobody_else() {
+    let folder = folder();
+    let engine = open_with_db(&folder, 1);
+    assert!(block_on(engine.read(|_| -> u8 { panic!("a bug in a reader") })).is_err());
+    hold(&engine, 1);
+}

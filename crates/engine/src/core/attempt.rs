@@ -1,0 +1,235 @@
+//! One try at a batch: catch up, decide, commit. It comes about as a whole or not at all.
+
+use std::time::Instant;
+
+use admit_kernel::{Command, Denial, End, Event, Outcome, Time};
+use admit_store::{Record, Store, Write};
+use uuid::Uuid;
+
+use super::{Core, DIGEST_EVERY, HEARTBEAT_MS, micros};
+use crate::Error;
+use crate::batch::{Batch, Committed, MAX_BATCH_BYTES, Op};
+use crate::clock::Clock;
+use crate::recover;
+
+/// Ticks in a row that had nothing to do, after which the wait for the next grows no more (16 ms).
+const MAX_IDLE_TICKS: u32 = 4;
+
+/// Why a batch did not come about.
+pub(super) enum Failed {
+    /// The store said no before anything was decided: the state stands.
+    Before(Error),
+    /// The store said no after: the state has run ahead and must be dropped.
+    After(admit_store::Error),
+    /// A row of this operation was refused.
+    Culprit { op: usize, reason: String },
+}
+
+/// What a batch has come to so far.
+struct Decided {
+    /// Events that were looked through.
+    scanned: usize,
+    writes: Vec<Write>,
+    /// Whose each write is.
+    owners: Vec<usize>,
+}
+
+impl<S: Store, C: Clock> Core<S, C> {
+    pub(super) fn attempt(
+        &mut self,
+        ops: &[Op],
+        refused: &[(usize, Error)],
+        is_awaited: &mut dyn FnMut(&Uuid) -> bool,
+        batch: &mut Batch,
+    ) -> Result<(), Failed> {
+        batch.answers.clear();
+        batch.woken.clear();
+        self.events.clear();
+        self.encoded.clear();
+        let begin =
+            self.store.begin(self.head.seq).map_err(|error| Failed::Before(self.away(error, false)))?;
+        let granted_elsewhere = self.catch_up(&begin.missed, is_awaited, batch).map_err(Failed::Before)?;
+        let now = self.clock.now(begin.now_ms).max(self.state.now());
+        batch.time = now;
+
+        let mut decided = Decided { scanned: 0, writes: Vec::new(), owners: Vec::new() };
+        for id in granted_elsewhere {
+            self.claim(now, id, batch);
+        }
+        self.scan(now, &mut decided.scanned, is_awaited, batch);
+        for (index, op) in ops.iter().enumerate() {
+            if self.encoded.len() >= MAX_BATCH_BYTES {
+                break;
+            }
+            if let Some((_, error)) = refused.iter().find(|(culprit, _)| *culprit == index) {
+                batch.answers.push(Err(error.clone()));
+                continue;
+            }
+            let outcome = op.command.as_ref().map(|command| self.state.step(now, command, &mut self.events));
+            if let Some(rows) = &op.rows {
+                decided.writes.extend(rows(outcome.as_ref(), now));
+                decided.owners.resize(decided.writes.len(), index);
+            }
+            batch.answers.push(Ok(outcome));
+            self.scan(now, &mut decided.scanned, is_awaited, batch);
+        }
+        if self.events.is_empty() && decided.writes.is_empty() && self.heartbeat_is_due() {
+            self.state.replay(&[Event::Clock(now)]);
+            self.events.push(Event::Clock(now));
+            self.scan(now, &mut decided.scanned, is_awaited, batch);
+        }
+        if self.events.is_empty() && decided.writes.is_empty() {
+            self.store.rollback();
+            // A clock that stands still for being set back a little must not make us spin.
+            self.no_tick_before_ms = self.clock.mono_ms() + (1 << self.idle_ticks.min(MAX_IDLE_TICKS));
+            self.idle_ticks += 1;
+            return Ok(());
+        }
+        self.idle_ticks = 0;
+        self.commit(now, &decided, batch)
+    }
+
+    /// Applies what other nodes did; gives the tickets awaited here that they granted.
+    fn catch_up(
+        &mut self,
+        missed: &[Record],
+        is_awaited: &mut dyn FnMut(&Uuid) -> bool,
+        batch: &mut Batch,
+    ) -> Result<Vec<Uuid>, Error> {
+        let mut granted = Vec::new();
+        for record in missed {
+            let events = match recover::replay(&mut self.state, &mut self.head, record) {
+                Ok(events) => events,
+                Err(error) => {
+                    self.store.rollback();
+                    self.reload(batch);
+                    return Err(error);
+                }
+            };
+            self.tail_bytes += record.payload.len() as u64;
+            for event in &events {
+                match event {
+                    Event::TicketGranted { id, .. } if is_awaited(id) => granted.push(*id),
+                    Event::TicketEnded { id, how } if is_awaited(id) => {
+                        batch.woken.push((*id, self.ended(*id, *how)));
+                    }
+                    _ => {}
+                }
+            }
+            if batch.wants_records {
+                let time = Time(record.time_ms);
+                batch.records.push(Committed { seq: record.seq, time, events: events.into() });
+            }
+        }
+        Ok(granted)
+    }
+
+    /// Looks through the new events: encodes them, counts them, and sees to those who wait.
+    fn scan(
+        &mut self,
+        now: Time,
+        scanned: &mut usize,
+        is_awaited: &mut dyn FnMut(&Uuid) -> bool,
+        batch: &mut Batch,
+    ) {
+        while let Some(event) = self.events.get(*scanned) {
+            *scanned += 1;
+            // Encoding into memory cannot fail; were it to, the record would be refused when it is read.
+            if let Ok(encoded) = postcard::to_extend(event, std::mem::take(&mut self.encoded)) {
+                self.encoded = encoded;
+            }
+            match event {
+                Event::Granted(_) => self.stats.granted_at_once += 1,
+                Event::Queued { .. } => self.stats.queued += 1,
+                Event::Outage { .. } => self.stats.outages += 1,
+                Event::LeaseEnded { how: End::Released, .. } => self.stats.released += 1,
+                Event::LeaseEnded { how: End::Expired | End::Lapsed, .. } => self.stats.expired += 1,
+                Event::EpochRaised { epoch } => self.head.epoch = *epoch,
+                Event::TicketEnded { id, how } => {
+                    let (id, how) = (*id, *how);
+                    self.stats.tickets_ended += 1;
+                    if is_awaited(&id) {
+                        batch.woken.push((id, self.ended(id, how)));
+                    }
+                }
+                Event::TicketGranted { id, .. } => {
+                    let id = *id;
+                    self.stats.granted_after_wait += 1;
+                    if let Some(lease) = self.state.lease(id) {
+                        self.stats.wait_ms.add(lease.waited_ms());
+                    }
+                    if is_awaited(&id) {
+                        self.claim(now, id, batch);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Claims a grant for the one who waits for it here.
+    fn claim(&mut self, now: Time, id: Uuid, batch: &mut Batch) {
+        let outcome = self.state.step(now, &Command::Ask { id, for_ms: 0 }, &mut self.events);
+        batch.woken.push((id, outcome));
+    }
+
+    fn ended(&self, id: Uuid, how: End) -> Outcome {
+        let (how, at) = self.state.ended(id).unwrap_or((how, self.state.now()));
+        Outcome::Denied(Box::new(Denial::Ended { how, at }))
+    }
+
+    fn commit(&mut self, now: Time, decided: &Decided, batch: &mut Batch) -> Result<(), Failed> {
+        let mut payload = Vec::with_capacity(self.encoded.len() + 8);
+        payload = postcard::to_extend(&self.events.len(), payload).unwrap_or_default();
+        payload.extend_from_slice(&self.encoded);
+        self.batches += 1;
+        let id = Uuid::from_u64_pair(self.options.node, self.batches);
+        let seq = self.head.seq + 1;
+        let digest = seq.is_multiple_of(DIGEST_EVERY).then(|| self.state.digest());
+        let record = Record::after(&self.head, id, self.head.epoch, now.0, digest, payload);
+        let started = Instant::now();
+        match self.store.commit(&record, &decided.writes) {
+            Ok(()) => {}
+            Err(admit_store::Error::Row { write, reason }) => {
+                let op = decided.owners.get(write).copied().unwrap_or_default();
+                return Err(Failed::Culprit { op, reason });
+            }
+            Err(admit_store::Error::Unknown(reason)) => self.find_out(&record, reason)?,
+            Err(error) => return Err(Failed::After(error)),
+        }
+        self.head = record.head();
+        self.written_at_ms = self.clock.mono_ms();
+        self.tail_bytes += record.payload.len() as u64;
+        self.stats.commit_us.add(micros(started));
+        self.stats.records += 1;
+        self.stats.events += self.events.len() as u64;
+        self.stats.log_bytes += record.payload.len() as u64;
+        if batch.wants_records {
+            batch.records.push(Committed { seq, time: now, events: self.events.as_slice().into() });
+        }
+        Ok(())
+    }
+
+    /// After a commit whose outcome is unknown: only the log knows.
+    fn find_out(&mut self, record: &Record, reason: String) -> Result<(), Failed> {
+        tracing::warn!(
+            reason,
+            seq = record.seq,
+            "the outcome of a commit is unknown; looking for it in the log"
+        );
+        let unknown = |error: &admit_store::Error| {
+            Failed::After(admit_store::Error::Unknown(format!("{reason}; then: {error}")))
+        };
+        let begin = self.store.begin(record.seq - 1).map_err(|error| unknown(&error))?;
+        self.store.rollback();
+        // Should others have gone on from our record, the next batch reads theirs.
+        if begin.missed.first().is_some_and(|first| first.batch == record.batch) {
+            return Ok(());
+        }
+        Err(Failed::After(admit_store::Error::Unavailable(reason)))
+    }
+
+    fn heartbeat_is_due(&mut self) -> bool {
+        self.state.needs_heartbeat() && self.clock.mono_ms() >= self.written_at_ms + HEARTBEAT_MS
+    }
+}
