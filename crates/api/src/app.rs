@@ -1,7 +1,7 @@
 //! What every route works with.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use admit_engine::{Engine, Stats};
@@ -32,7 +32,12 @@ pub struct About {
     started_at: Time,
     /// What is added to wall time to make the log's, in milliseconds, when it was last looked at.
     offset_ms: AtomicI64,
+    /// When that was, in milliseconds after the start.
+    looked_ms: AtomicU64,
 }
+
+/// How often the offset is looked at again: steps of the clock are rare, and shown times need no more.
+const LOOK_AGAIN_MS: u64 = 5_000;
 
 /// What is said of a listener.
 #[derive(Debug, Clone)]
@@ -57,8 +62,13 @@ impl About {
         location: impl Into<String>,
         listeners: Vec<ListenerInfo>,
     ) -> About {
-        let offset_ms = AtomicI64::new(0);
-        About { version: version.into(), location: location.into(), listeners, started_at: wall(), offset_ms }
+        About {
+            version: version.into(),
+            location: location.into(),
+            listeners,
+            started_at: wall(),
+            ..About::default()
+        }
     }
 
     pub(crate) fn started_at(&self) -> Time {
@@ -75,7 +85,15 @@ impl App {
 
     /// The log's time, as far as it is known without asking the engine.
     pub(crate) fn now(&self) -> Time {
-        let wall = i64::try_from(wall().0).unwrap_or(i64::MAX);
+        let wall = wall();
+        let since_start = wall.since(self.about.started_at);
+        if since_start.abs_diff(self.about.looked_ms.load(Relaxed)) >= LOOK_AGAIN_MS {
+            self.about.looked_ms.store(since_start, Relaxed);
+            let app = self.clone();
+            // The answer is for later callers; this one goes by what is known.
+            tokio::spawn(async move { app.stats().await.map(drop) });
+        }
+        let wall = i64::try_from(wall.0).unwrap_or(i64::MAX);
         Time(u64::try_from(wall.saturating_add(self.about.offset_ms.load(Relaxed))).unwrap_or(0))
     }
 

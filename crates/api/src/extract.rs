@@ -42,16 +42,14 @@ fn check_content_type(head: &Parts) -> Result<(), Problem> {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // Paths are only worked out for what is wrong: that costs several times as much.
     serde_json::from_slice(bytes).map_err(|error| {
-        if !error.is_data() {
-            return problems::malformed_json(error.to_string());
-        }
+        let whole: Value = match serde_json::from_slice(bytes) {
+            Ok(whole) => whole,
+            Err(error) => return problems::malformed_json(error.to_string()),
+        };
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         match serde_path_to_error::deserialize::<_, T>(&mut reader) {
             Ok(_) => problems::malformed_json(error.to_string()),
-            Err(error) => {
-                let whole = serde_json::from_slice(bytes).unwrap_or(Value::Null);
-                wrong_field("", &error, &whole)
-            }
+            Err(error) => wrong_field("", &error, &whole),
         }
     })
 }
@@ -63,11 +61,7 @@ pub(crate) fn parse_value<T: DeserializeOwned>(at: &str, value: Value) -> Result
 
 fn wrong_field(at: &str, error: &serde_path_to_error::Error<serde_json::Error>, whole: &Value) -> Problem {
     let path = error.path().to_string();
-    let mut message = error.inner().to_string();
-    // The place in the text means nothing to whoever sent it from a program.
-    if let Some(place) = message.rfind(" at line ") {
-        message.truncate(place);
-    }
+    let message = for_people(&error.inner().to_string());
     let mut field = path.clone();
     let mut value = lookup(whole, &path);
     for prefix in ["missing field `", "unknown field `", "duplicate field `"] {
@@ -86,6 +80,23 @@ fn wrong_field(at: &str, error: &serde_path_to_error::Error<serde_json::Error>, 
         (at, field) => format!("{at}.{field}"),
     };
     problems::invalid(field, value, &message)
+}
+
+/// What the decoder says, without what only its programmer understands.
+fn for_people(message: &str) -> String {
+    // The place in the text means nothing to whoever sent it from a program.
+    let message = message.rfind(" at line ").map_or(message, |place| &message[..place]);
+    let Some((wrong, expected)) = message.split_once("expected ") else { return message.to_owned() };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 up",
+        "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "f64" => "a number",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        named if named.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{wrong}expected {expected}")
 }
 
 /// The value at a path such as `claims[0].slots`; null where there is none.

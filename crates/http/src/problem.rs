@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 /// An error as a client sees it. Its `kind` is stable: programs go by it, people by the rest.
@@ -75,13 +75,21 @@ impl Problem {
     /// Its body as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let mut body = Map::new();
-        body.insert("type".into(), format!("/problems/{}", self.kind).into());
-        body.insert("title".into(), self.title.into());
-        body.insert("status".into(), self.status.as_u16().into());
-        body.insert("detail".into(), self.detail.clone().into());
-        body.extend(self.members.clone());
-        Value::Object(body)
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut body = serializer.serialize_map(None)?;
+        body.serialize_entry("type", &format_args!("/problems/{}", self.kind))?;
+        body.serialize_entry("title", self.title)?;
+        body.serialize_entry("status", &self.status.as_u16())?;
+        body.serialize_entry("detail", &self.detail)?;
+        for (member, value) in &self.members {
+            body.serialize_entry(member, value)?;
+        }
+        body.end()
     }
 }
 
@@ -91,7 +99,7 @@ pub(crate) struct Cause(pub(crate) String);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.to_json().to_string()));
+        let mut response = Response::new(Body::from(serde_json::to_vec(&self).unwrap_or_default()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

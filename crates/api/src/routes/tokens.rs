@@ -2,7 +2,8 @@
 
 use admit_http::{AuditEntry, Problem, Role};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 
 use super::Shared;
 use crate::convert;
@@ -20,7 +21,7 @@ pub(super) async fn create(
     Administrator(caller): Administrator,
     State(app): Shared,
     Json(input): Json<TokenInput>,
-) -> Result<(StatusCode, axum::Json<NewTokenBody>), Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let name = crate::extract::name("name", &input.name)?;
     let role = match input.role {
         wire::Role::Acquire => Role::Acquire,
@@ -34,7 +35,8 @@ pub(super) async fn create(
     let created = app.tokens.create(&app.engine, &name, role, expires_at_ms, entry).await;
     let (token, about) = created.map_err(problems::token)?;
     let about = convert::token(&about, now);
-    Ok((StatusCode::CREATED, axum::Json(NewTokenBody { about, token })))
+    let not_kept = [(header::CACHE_CONTROL, "no-store")];
+    Ok((StatusCode::CREATED, not_kept, axum::Json(NewTokenBody { about, token })))
 }
 
 /// Lists tokens by name, those that ended included.
