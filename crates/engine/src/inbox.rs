@@ -18,6 +18,9 @@ const USUAL_PARTS: usize = 4;
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
+/// Looks at the state, if there is one to be looked at, and answers by itself.
+pub(crate) type Look = Box<dyn FnOnce(Result<&State, Error>) + Send>;
+
 /// The outcome of a request for slots.
 pub(crate) struct Answer {
     pub outcome: Outcome,
@@ -63,7 +66,7 @@ pub(crate) enum Job {
     Undelivered {
         id: Uuid,
     },
-    Read(Box<dyn FnOnce(Result<&State, Error>) + Send>),
+    Read(Look),
     Stats(Reply<Stats>),
     /// How much history of the log stays from now on.
     Keep(Keep),

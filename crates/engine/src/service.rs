@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use admit_kernel::{Acquire, Command, Outcome, Part, Patience, State};
+use admit_kernel::{Acquire, Command, Outcome, Part, Patience};
 use admit_store::Store;
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::batch::{Batch, Committed, MAX_BATCH, Op};
 use crate::clock::Clock;
 use crate::core::Core;
-use crate::inbox::{Answer, Caller, Inbox, Job, Reply};
+use crate::inbox::{Answer, Caller, Inbox, Job, Look, Reply};
 use crate::waiters::{Waiter, Waiters};
 use crate::{Error, Stats};
 
@@ -60,7 +60,7 @@ pub(crate) struct Service<S, C> {
     follow_ups: VecDeque<(Op, Then)>,
     ops: Vec<Op>,
     thens: VecDeque<Then>,
-    reads: Vec<Box<dyn FnOnce(Result<&State, Error>) + Send>>,
+    reads: Vec<Look>,
     stats_asked: Vec<Reply<Stats>>,
     collected: HashMap<u64, Collected>,
     collections: u64,
