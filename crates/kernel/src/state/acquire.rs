@@ -44,12 +44,14 @@ impl Turn<'_> {
         if acquire.patience == Patience::None || on_full == OnFull::Reject {
             return denied(Denial::Full { blocked_by: self.state.blocks(&candidate, &acquire.claims) });
         }
-        if let Some(denial) = self.state.no_place(&acquire.claims, &park, on_full) {
+        // Who takes the place of others adds nobody to those who wait.
+        let replaces = on_full == OnFull::KeepNewest && queue.is_some();
+        if let Some(denial) = self.state.no_place(&acquire.claims, &park, replaces) {
             return denied(denial);
         }
         match on_full {
             OnFull::KeepNewest => queue.into_iter().for_each(|queue| self.replace_waiting(queue)),
-            OnFull::CancelOldest => self.ask_oldest_to_stop(&park.0, &acquire.claims),
+            OnFull::CancelOldest => self.ask_oldest_to_stop(acquire, &candidate),
             OnFull::Queue | OnFull::Reject => {}
         }
         self.enqueue(acquire, identity, rank, park);
@@ -162,10 +164,13 @@ impl Turn<'_> {
         let state = &*self.state;
         let mut longer: Vec<(Name, u64)> = Vec::new();
         for claim in state.effective(claims) {
-            let ms = state.resolve(claim.terms).map_or(0, |resolved| resolved.terms.horizon_ms());
+            let ms = claim.rules.terms.horizon_ms();
+            if ms == 0 {
+                continue;
+            }
             let known =
                 state.keys.get(claim.key).and_then(|key| key.past.as_ref()).map_or(0, |past| past.horizon_ms);
-            if ms > known {
+            if ms > known && !longer.iter().any(|(key, longer)| key == claim.key && *longer >= ms) {
                 longer.push((claim.key.clone(), ms));
             }
         }
@@ -188,15 +193,22 @@ impl Turn<'_> {
         }
     }
 
-    /// One holder per waiting slot is asked to stop, the oldest first.
-    fn ask_oldest_to_stop(&mut self, key: &Name, claims: &[Claim]) {
+    /// One holder per waiting slot is asked to stop, the oldest first, wherever the request is short and it or
+    /// the limit wants that.
+    fn ask_oldest_to_stop(&mut self, acquire: &Acquire, candidate: &Candidate<'_>) {
         let state = &*self.state;
-        let slots = claims.iter().map(|claim| claim.slots).max().unwrap_or(1) as usize;
-        let holders = state.keys.get(key).into_iter().flat_map(|key| key.holders.iter());
-        let oldest =
-            holders.filter_map(|(ix, _)| state.leases.at(ix)).filter(|live| !live.lease.cancel_asked);
-        let ids: Vec<Uuid> =
-            oldest.take(slots.min(crate::MAX_TRIES as usize)).map(|live| live.lease.id).collect();
+        let mut ids: Vec<Uuid> = Vec::new();
+        for claim in state.effective(&acquire.claims) {
+            let limit = claim.terms.limit().and_then(|name| state.limits.get(name));
+            let wanted = limit.map_or(OnFull::Queue, |state| state.limit.on_full).max(acquire.on_full);
+            if wanted != OnFull::CancelOldest || state.shortage(candidate, &claim).is_none() {
+                continue;
+            }
+            let holders = state.keys.get(claim.key).into_iter().flat_map(|key| key.holders.iter());
+            let oldest =
+                holders.filter_map(|(ix, _)| state.leases.at(ix)).filter(|live| !live.lease.cancel_asked);
+            ids.extend(oldest.take(claim.slots.min(crate::MAX_TRIES) as usize).map(|live| live.lease.id));
+        }
         for id in ids {
             self.emit(Event::CancelAsked { id });
         }
@@ -248,11 +260,10 @@ impl State {
     }
 
     /// Why a request cannot join those who wait.
-    fn no_place(&self, claims: &[Claim], park: &(Name, TermsRef), on_full: OnFull) -> Option<Denial> {
+    fn no_place(&self, claims: &[Claim], park: &(Name, TermsRef), replaces: bool) -> Option<Denial> {
         if self.tickets >= MAX_TICKETS {
             return Some(Denial::Overloaded { what: "tickets", max: MAX_TICKETS });
         }
-        let replaces = on_full == OnFull::KeepNewest;
         for claim in self.effective(claims).iter().filter(|_| !replaces) {
             let (waiting, max_len, limit) = match claim.terms.limit().and_then(|name| self.limits.get(name)) {
                 Some(state) => (state.waiting, state.limit.max_len, Some(state.limit.name.clone())),

@@ -15,6 +15,15 @@ use crate::{
 
 impl State {
     pub(super) fn apply(&mut self, event: &Event) {
+        let touched = self.touched.len();
+        self.apply_to_parts(event);
+        // With each event, not with each step: a log does not tell where its steps began.
+        for n in touched..self.touched.len() {
+            self.drop_if_idle(self.touched[n]);
+        }
+    }
+
+    fn apply_to_parts(&mut self, event: &Event) {
         match event {
             Event::Clock(now) => self.apply_clock(*now),
             Event::Outage { .. } => self.apply_outage(),
@@ -238,12 +247,14 @@ impl State {
         let Some(&Id::Lease(ix)) = self.ids.get(&id) else { return };
         let Some(live) = self.leases.at_mut(ix) else { return };
         let before = live.takes.clone();
+        self.digest = self.digest.wrapping_sub(lease_digest(&live.lease));
         let claims = live.lease.claims.iter().filter_map(|claim| {
             let left = if claim.key == *key { claim.slots.min(slots) } else { claim.slots };
             (left > 0).then(|| crate::Claim { slots: left, ..claim.clone() })
         });
         live.lease.claims = claims.collect();
         let (token, now) = (live.lease.token, self.logged);
+        self.digest = self.digest.wrapping_add(lease_digest(&live.lease));
         self.recount_lease(ix);
         let after = self.leases.at(ix).map(|live| live.takes.clone()).unwrap_or_default();
         for (key_ix, had) in before {

@@ -15,6 +15,8 @@ use crate::{Claim, Counts, IfMissing, Mode, Name, QueueNo, Refill, Terms, TermsR
 pub(super) struct Effective<'a> {
     pub(super) key: &'a Name,
     pub(super) terms: &'a TermsRef,
+    /// The terms in force.
+    pub(super) rules: Resolved,
     /// The most that any claim of the request asks of this key: that is what the lease would take.
     pub(super) slots: u32,
 }
@@ -76,20 +78,20 @@ impl State {
             .map(|matcher| (&matcher.key, &matcher.terms))
     }
 
-    /// Stated claims in the order of the request, then those of matching limits by name.
+    /// Stated claims in the order of the request, then those of matching limits by name. Claims through
+    /// limits that do not exist or are off neither count nor block, so they are left out.
     pub(super) fn effective<'a>(&'a self, claims: &'a [Claim]) -> EffectiveClaims<'a> {
-        let mut all: EffectiveClaims<'a> = claims
-            .iter()
-            .map(|claim| Effective { key: &claim.key, terms: &claim.terms, slots: claim.slots })
-            .collect();
+        let in_force = |key: &'a Name, terms: &'a TermsRef, slots: u32| {
+            let rules = self.resolve(terms).filter(|rules| rules.mode != Mode::Off)?;
+            Some(Effective { key, terms, rules, slots })
+        };
+        let mut all: EffectiveClaims<'a> =
+            claims.iter().filter_map(|claim| in_force(&claim.key, &claim.terms, claim.slots)).collect();
         if !self.matchers.is_empty() {
             let stated = all.len();
             for claim in claims {
-                all.extend(self.matching(&claim.key).map(|(key, terms)| Effective {
-                    key,
-                    terms,
-                    slots: claim.slots,
-                }));
+                let matching = self.matching(&claim.key);
+                all.extend(matching.filter_map(|(key, terms)| in_force(key, terms, claim.slots)));
             }
             all[stated..].sort_by(|a, b| a.key.cmp(b.key).then(b.slots.cmp(&a.slots)));
             let mut n = stated;
@@ -110,13 +112,16 @@ impl State {
         all
     }
 
-    /// What a lease with these claims takes of each key. Limits that are off count nothing.
+    /// What a lease with these claims takes of each key. What it took through a limit that is gone it keeps.
     pub(super) fn takes(&self, claims: &[Claim]) -> SmallVec<[(Name, u32); 2]> {
         let mut takes: SmallVec<[(Name, u32); 2]> = SmallVec::new();
-        for claim in self.effective(claims) {
-            let off = self.resolve(claim.terms).is_some_and(|resolved| resolved.mode == Mode::Off);
-            if !off && !takes.iter().any(|(key, _)| key == claim.key) {
-                takes.push((claim.key.clone(), claim.slots));
+        let orphans = claims.iter().filter(|claim| self.resolve(&claim.terms).is_none());
+        let effective = self.effective(claims);
+        let all = effective.iter().map(|claim| (claim.key, claim.slots));
+        for (key, slots) in all.chain(orphans.map(|claim| (&claim.key, claim.slots))) {
+            match takes.iter_mut().find(|(other, _)| other == key) {
+                Some((_, most)) => *most = slots.max(*most),
+                None => takes.push((key.clone(), slots)),
             }
         }
         takes
@@ -137,14 +142,9 @@ impl State {
 
     /// Usage as it is held against a candidate: without what its own queue holds, and without the end of the
     /// run that it continues.
-    pub(super) fn used_pico(
-        &self,
-        candidate: &Candidate<'_>,
-        claim: &Effective<'_>,
-        key: &Key,
-        terms: &Terms,
-    ) -> u128 {
-        let used = key.used_pico(terms, claim.terms, self.seen, candidate.queue);
+    pub(super) fn used_pico(&self, candidate: &Candidate<'_>, claim: &Effective<'_>, key: &Key) -> u128 {
+        let terms = &claim.rules.terms;
+        let used = key.used_pico(terms, claim.terms, self.seen, candidate.queue, &self.leases);
         let own = match (candidate.continues, terms.refill) {
             (Some(id), Refill::Window { ms, counts: Counts::Runs }) => match self.ids.get(&id) {
                 Some(&Id::Ended { at, .. }) => key.ended_slots(id, at, self.seen, ms),
@@ -156,29 +156,29 @@ impl State {
     }
 
     /// Whether a claim has room, whoever else waits.
-    pub(super) fn has_room(&self, candidate: &Candidate<'_>, claim: &Effective<'_>, terms: &Terms) -> bool {
-        let used = self.keys.get(claim.key).map_or(0, |key| self.used_pico(candidate, claim, key, terms));
-        used + u128::from(claim.slots) * PICO <= u128::from(terms.max) * PICO
+    pub(super) fn has_room(&self, candidate: &Candidate<'_>, claim: &Effective<'_>) -> bool {
+        let used = self.keys.get(claim.key).map_or(0, |key| self.used_pico(candidate, claim, key));
+        used + u128::from(claim.slots) * PICO <= u128::from(claim.rules.terms.max) * PICO
     }
 
     /// Why a claim keeps a candidate waiting; none: it does not.
     pub(super) fn shortage(&self, candidate: &Candidate<'_>, claim: &Effective<'_>) -> Option<Why> {
-        let resolved = self.resolve(claim.terms)?;
-        if resolved.mode != Mode::Enforce {
+        let rules = &claim.rules;
+        if rules.mode != Mode::Enforce {
             return None;
         }
-        if resolved.is_paused(self.seen) {
+        if rules.is_paused(self.seen) {
             return Some(Why::Paused);
         }
-        if resolved.terms.max == 0 {
+        if rules.terms.max == 0 {
             return Some(Why::Closed);
         }
-        if claim.slots > resolved.terms.max {
+        if claim.slots > rules.terms.max {
             return Some(Why::Impossible);
         }
         let key = self.keys.get(claim.key)?;
-        let used = self.used_pico(candidate, claim, key, &resolved.terms);
-        if used + u128::from(claim.slots) * PICO > u128::from(resolved.terms.max) * PICO {
+        let used = self.used_pico(candidate, claim, key);
+        if used + u128::from(claim.slots) * PICO > u128::from(rules.terms.max) * PICO {
             return Some(Why::NoRoom);
         }
         self.queue_before(candidate, claim, key)
@@ -224,9 +224,9 @@ impl State {
     /// A claim that refuses the request for good: more slots than its limit will allow at all.
     pub(super) fn impossible<'a>(&self, claims: &EffectiveClaims<'a>) -> Option<(Effective<'a>, u32)> {
         claims.iter().find_map(|claim| {
-            let resolved = self.resolve(claim.terms).filter(|resolved| resolved.mode == Mode::Enforce)?;
-            let max = resolved.terms.max;
-            (max > 0 && claim.slots > max).then_some((*claim, max))
+            let max = claim.rules.terms.max;
+            let is_enforced = claim.rules.mode == Mode::Enforce;
+            (is_enforced && max > 0 && claim.slots > max).then_some((*claim, max))
         })
     }
 
@@ -244,10 +244,8 @@ impl State {
     }
 
     pub(super) fn observed_short(&self, candidate: &Candidate<'_>, claim: &Effective<'_>) -> bool {
-        self.resolve(claim.terms).is_some_and(|resolved| {
-            resolved.mode == Mode::Observe
-                && (resolved.is_paused(self.seen) || !self.has_room(candidate, claim, &resolved.terms))
-        })
+        let rules = &claim.rules;
+        rules.mode == Mode::Observe && (rules.is_paused(self.seen) || !self.has_room(candidate, claim))
     }
 
     /// Where a key stands, if it is known.

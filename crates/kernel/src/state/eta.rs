@@ -1,7 +1,7 @@
 //! When a waiting request can expect its slots, and how that is known.
 
 use super::State;
-use super::blocked::{Candidate, Effective, Resolved};
+use super::blocked::{Candidate, Effective};
 use super::key::Key;
 use super::level::PICO;
 use super::waitlist::{Place, Queue, Waitlist};
@@ -102,9 +102,7 @@ impl State {
 
     /// When one short claim is expected to fit.
     pub(super) fn eta_of(&self, candidate: &Candidate<'_>, claim: &Effective<'_>) -> Eta {
-        let Some(resolved) = self.resolve(claim.terms) else {
-            return Eta::unknown("its limit does not exist");
-        };
+        let resolved = claim.rules;
         if resolved.mode == Mode::Enforce && resolved.terms.max == 0 {
             return Eta::unknown("the limit is closed (max 0)");
         }
@@ -119,7 +117,7 @@ impl State {
             return Eta::at(paused.unwrap_or(self.seen), self.seen, EtaKind::Estimate, "the pause ends then");
         };
         let ahead = key.waitlist(claim.terms).map_or(Ahead::default(), |list| self.ahead(list, candidate));
-        let eta = self.room_eta(candidate, claim, key, &resolved, ahead.slots);
+        let eta = self.room_eta(candidate, claim, key, ahead.slots);
         let eta =
             if ahead.vague { eta.at_best(EtaKind::Estimate, "groups or priorities take turns") } else { eta };
         match paused {
@@ -129,23 +127,17 @@ impl State {
     }
 
     /// When a key is expected to have room for a claim after `before` slots more were given to others.
-    fn room_eta(
-        &self,
-        candidate: &Candidate<'_>,
-        claim: &Effective<'_>,
-        key: &Key,
-        resolved: &Resolved,
-        before: u64,
-    ) -> Eta {
+    fn room_eta(&self, candidate: &Candidate<'_>, claim: &Effective<'_>, key: &Key, before: u64) -> Eta {
         let now = self.seen;
-        let used = self.used_pico(candidate, claim, key, &resolved.terms);
+        let terms = claim.rules.terms;
+        let used = self.used_pico(candidate, claim, key);
         let wanted = used + u128::from(before + u64::from(claim.slots)) * PICO;
-        let over = wanted.saturating_sub(u128::from(resolved.terms.max) * PICO);
+        let over = wanted.saturating_sub(u128::from(terms.max) * PICO);
         if over == 0 {
             return Eta::at(now, now, EtaKind::Estimate, "it has room");
         }
         let slots = u64::try_from(over.div_ceil(PICO)).unwrap_or(u64::MAX);
-        match resolved.terms.refill {
+        match terms.refill {
             Refill::Release => self.turnover(key, slots, |_| None, 0),
             Refill::Window { ms, counts: Counts::Starts } => {
                 let Some(past) = key.past.as_deref() else {

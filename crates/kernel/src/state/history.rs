@@ -45,11 +45,15 @@ impl History {
     }
 
     /// Halves the entries; each pair goes by the younger of the two, so a window frees later, never earlier.
+    /// It belongs to neither run: what strikes out one of them must not take the other along.
     fn merge_neighbours(&mut self) {
         let mut entries = std::mem::take(&mut self.entries).into_iter();
         while let Some(older) = entries.next() {
             let merged = match entries.next() {
-                Some(younger) => Entry { slots: older.slots.saturating_add(younger.slots), ..younger },
+                Some(younger) => {
+                    let slots = older.slots.saturating_add(younger.slots);
+                    Entry { id: Uuid::nil(), slots, ..younger }
+                }
                 None => older,
             };
             self.entries.push_back(merged);
@@ -108,6 +112,9 @@ impl History {
     }
 
     fn find(&self, id: Uuid, at: Time) -> Option<usize> {
+        if id.is_nil() {
+            return None;
+        }
         let from = self.entries.partition_point(|entry| entry.at < at);
         let same_time = self.entries.range(from..).take_while(|entry| entry.at == at);
         same_time.enumerate().find(|(_, entry)| entry.id == id).map(|(index, _)| from + index)

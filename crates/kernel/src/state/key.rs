@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
+use super::Leases;
 use super::history::History;
 use super::level::{Level, PICO};
 use super::waitlist::Waitlist;
@@ -163,7 +164,14 @@ impl Key {
 
     /// Usage under `terms` at `now`, in 10^-12 slots, leaving out what the queue `but` holds and the end of
     /// the run `continues` (its lease and when it ended).
-    pub(super) fn used_pico(&self, terms: &Terms, by: &TermsRef, now: Time, but: Option<QueueNo>) -> u128 {
+    pub(super) fn used_pico(
+        &self,
+        terms: &Terms,
+        by: &TermsRef,
+        now: Time,
+        but: Option<QueueNo>,
+        leases: &Leases,
+    ) -> u128 {
         let used = match terms.refill {
             Refill::Release => u128::from(self.holders.slots()) * PICO,
             Refill::Window { ms, counts: Counts::Runs } => {
@@ -171,7 +179,7 @@ impl Key {
                 u128::from(self.holders.slots() + ended) * PICO
             }
             Refill::Window { ms, counts: Counts::Starts } => {
-                u128::from(self.started_after(now.minus(ms), ms)) * PICO
+                u128::from(self.started_after(now.minus(ms), ms, leases)) * PICO
             }
             Refill::Decay { nano_per_second } => self
                 .past
@@ -183,14 +191,17 @@ impl Key {
     }
 
     /// Slots of the starts after `since`, a window of `ms` ago.
-    fn started_after(&self, since: Time, ms: u64) -> u64 {
-        let known = self.past.as_ref().filter(|past| past.horizon_ms > 0);
-        let remembered = known.map_or(0, |past| past.starts.slots_after(since));
-        match known {
-            Some(past) if past.horizon_ms >= ms => remembered,
-            // A first claim with a longer window: live leases tell as much as is known.
-            _ => remembered.max(self.holders.slots()),
+    fn started_after(&self, since: Time, ms: u64, leases: &Leases) -> u64 {
+        let past = self.past.as_ref();
+        let remembered = past.map_or(0, |past| past.starts.slots_after(since));
+        if past.is_some_and(|past| past.horizon_ms >= ms) {
+            return remembered;
         }
+        // A first claim with a longer window: what still runs tells as much as is known.
+        let youngest_first = self.holders.iter().rev();
+        let started = |lease| leases.at(lease).is_some_and(|live| live.lease.granted_at > since);
+        let running = youngest_first.take_while(|&(lease, _)| started(lease));
+        remembered.max(running.map(|(_, slots)| u64::from(slots)).sum())
     }
 
     /// Slots of the run `id`, which ended at `at`, that a window of `ms` still counts.
@@ -212,7 +223,9 @@ impl Key {
     /// remembers nothing. `rate` tells how fast a level falls.
     pub(super) fn forget_at(&self, rate: impl Fn(&TermsRef) -> u64) -> Option<Time> {
         let Some(past) = &self.past else { return Some(Time(0)) };
-        let last = [past.starts.last(), past.ends.last()].into_iter().flatten().max();
+        // What began to remember does so for a while, even if nothing has come yet.
+        let begun = (past.horizon_ms > 0).then_some(past.known_since);
+        let last = [begun, past.starts.last(), past.ends.last()].into_iter().flatten().max();
         let mut at = last.map_or(Time(0), |last| last.plus(past.horizon_ms));
         for (terms, level) in &past.levels {
             at = at.max(level.time_of(0, rate(terms))?);

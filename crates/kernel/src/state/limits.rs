@@ -1,6 +1,7 @@
 //! Events that concern limits.
 
 use super::timers::Timer;
+use super::waitlist::Queue;
 use super::{LimitState, Matcher, State, mix};
 use crate::{Limit, Mode, Name, Refill, TermsRef, Time};
 
@@ -22,8 +23,7 @@ impl State {
             }
             None => {
                 let waitlists = self.waitlists_under(&name);
-                let waiting = self.waiting_for(&name);
-                let state = LimitState { limit: limit.clone(), waiting, would_wait: 0, waitlists };
+                let state = LimitState { limit: limit.clone(), waiting: 0, would_wait: 0, waitlists };
                 self.limits.insert(name.clone(), state);
             }
         }
@@ -39,6 +39,14 @@ impl State {
         if rematched || unmatched || before.as_ref().is_some_and(off) != off(limit) {
             self.recount();
         }
+        // What became impossible reserves nothing any more, wherever it is parked.
+        let stricter = before.is_none_or(|before| {
+            let was_closed = before.terms.max == 0;
+            was_closed || limit.terms.max < before.terms.max || before.mode != limit.mode
+        });
+        if stricter {
+            self.recount_queues_of(&name);
+        }
         self.limit_moved(&name);
     }
 
@@ -46,6 +54,7 @@ impl State {
         let Some(state) = self.limits.remove(name) else { return };
         self.digest = self.digest.wrapping_sub(limit_digest(&state.limit));
         if let Some(ix) = self.keys.ix(name) {
+            self.timers.cancel(state.limit.paused_until, Timer::Resume(ix));
             if let Some(key) = self.keys.at_mut(ix) {
                 key.pinned = false;
             }
@@ -63,14 +72,18 @@ impl State {
                 self.got_room(ix);
             }
         }
+        self.recount_queues_of(name);
     }
 
     pub(super) fn apply_paused(&mut self, name: &Name, until: Option<Time>) {
         let Some(state) = self.limits.get_mut(name) else { return };
         self.digest = self.digest.wrapping_sub(limit_digest(&state.limit));
-        state.limit.paused_until = until;
+        let before = std::mem::replace(&mut state.limit.paused_until, until);
         self.digest = self.digest.wrapping_add(limit_digest(&state.limit));
-        self.timers.add(until.filter(|until| *until < Time(u64::MAX)), Timer::Resume);
+        if let Some(ix) = self.keys.ix(name) {
+            self.timers.cancel(before, Timer::Resume(ix));
+            self.timers.add(until.filter(|until| *until < Time(u64::MAX)), Timer::Resume(ix));
+        }
         self.limit_moved(name);
     }
 
@@ -115,10 +128,16 @@ impl State {
             .collect()
     }
 
-    /// Tickets that claim a limit that did not exist until now.
-    fn waiting_for(&self, name: &Name) -> u32 {
-        let queues = self.queues.values().filter(|queue| queue.counted.limits.contains(name));
-        u32::try_from(queues.map(|queue| queue.tickets.len()).sum::<usize>()).unwrap_or(u32::MAX)
+    /// Looks again at every queue that claims a limit, stated or by its match, wherever it is parked.
+    fn recount_queues_of(&mut self, name: &Name) {
+        let claims = |queue: &Queue| {
+            queue.counted.limits.contains(name)
+                || queue.identity.claims.iter().any(|claim| claim.terms.limit() == Some(name))
+        };
+        let mut queues: Vec<_> =
+            self.queues.iter().filter(|(_, queue)| claims(queue)).map(|(no, _)| *no).collect();
+        queues.sort_unstable();
+        queues.into_iter().for_each(|queue| self.recount_queue(queue));
     }
 }
 

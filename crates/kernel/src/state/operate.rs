@@ -6,12 +6,13 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::acquire::{check_name, check_terms};
+use super::key::KeyIx;
 use super::level::PICO;
 use super::turn::{Turn, denied};
 use super::{Id, State};
 use crate::{
     Claim, Denial, End, Event, Grant, Limit, MAX_LIMITS, MAX_MATCHERS, MAX_PATTERNS, MAX_SLOTS,
-    MAX_TEXT_BYTES, Name, Outcome, Refill, TermsRef, Time,
+    MAX_TEXT_BYTES, Mode, Name, Outcome, Refill, TermsRef, Time,
 };
 
 impl Turn<'_> {
@@ -26,9 +27,9 @@ impl Turn<'_> {
         {
             return denied(denial);
         }
-        // Levels so far fell at the rate so far.
-        let levels = self.state.levels_under(&limit.name);
-        for (key, pico) in levels {
+        // Levels so far fell at the rate so far; where nothing decays any more there are none.
+        for (key, pico) in self.state.levels_under(&limit.name) {
+            let pico = if has_level(limit) { pico } else { 0 };
             self.emit(Event::Level { key, terms: TermsRef::Limit(limit.name.clone()), pico });
         }
         let after = Limit {
@@ -36,23 +37,27 @@ impl Turn<'_> {
             paused_until: before.as_ref().and_then(|limit| limit.paused_until),
             ..limit.clone()
         };
-        let starts_decaying = |limit: &Limit| matches!(limit.terms.refill, Refill::Decay { .. });
-        let new_level = starts_decaying(&after) && !before.as_ref().is_some_and(starts_decaying);
+        let goes_on =
+            before.as_ref().is_some_and(|before| has_level(before) && before.patterns == after.patterns);
         self.emit(Event::LimitSet(Box::new(after.clone())));
-        if new_level {
-            self.start_level(&after.name);
+        if has_level(&after) && !goes_on {
+            self.start_levels(&after.name);
         }
         self.remember_window_of(&after);
         self.bring_back_aside();
         Outcome::LimitStored { before: before.map(Box::new), after: Box::new(after) }
     }
 
-    /// A limit that begins to decay begins with what is in use.
-    fn start_level(&mut self, name: &Name) {
-        let used = self.state.keys.get(name).map_or(0, |key| key.holders.slots());
-        if used > 0 {
-            let (key, terms) = (name.clone(), TermsRef::Limit(name.clone()));
-            self.emit(Event::Level { key, terms, pico: u128::from(used) * PICO });
+    /// A limit that begins to decay, or to count others' keys, begins with what is in use: each release will
+    /// lower the level again.
+    fn start_levels(&mut self, name: &Name) {
+        let terms = TermsRef::Limit(name.clone());
+        for key in self.state.claiming(name).1 {
+            let used = self.state.keys.get(&key).map_or(0, |key| key.holders.slots());
+            let pico = u128::from(used) * PICO;
+            if pico > self.state.level_pico(&key, &terms) {
+                self.emit(Event::Level { key, terms: terms.clone(), pico });
+            }
         }
     }
 
@@ -70,7 +75,9 @@ impl Turn<'_> {
     fn bring_back_aside(&mut self) {
         let possible = |queue: &u64| {
             let claims = &self.state.queues.get(queue)?.identity.claims;
-            self.state.impossible(&self.state.effective(claims)).is_none().then_some(*queue)
+            let is_back = self.state.impossible(&self.state.effective(claims)).is_none()
+                || self.state.missing(claims).is_some();
+            is_back.then_some(*queue)
         };
         let back: Vec<u64> = self.state.aside.iter().filter_map(possible).collect();
         for queue in back {
@@ -82,6 +89,9 @@ impl Turn<'_> {
         let Some(limit) = self.state.limit(name).cloned() else { return Outcome::UnknownLimit };
         if if_revision.is_some_and(|revision| revision != limit.revision) {
             return Outcome::RevisionMismatch { current: Some(limit.revision) };
+        }
+        for (key, _) in self.state.levels_under(name) {
+            self.emit(Event::Level { key, terms: TermsRef::Limit(name.clone()), pico: 0 });
         }
         self.emit(Event::LimitRemoved { name: name.clone() });
         self.bring_back_aside();
@@ -98,18 +108,9 @@ impl Turn<'_> {
         Outcome::LimitStored { before: Some(Box::new(before)), after: Box::new(after) }
     }
 
-    /// Pauses that are over.
-    pub(super) fn resume_due(&mut self) {
-        let over = |limit: &Limit| limit.paused_until.is_some_and(|until| until <= self.state.seen);
-        let mut names: Vec<Name> = self
-            .state
-            .limits
-            .values()
-            .filter(|state| over(&state.limit))
-            .map(|state| state.limit.name.clone())
-            .collect();
-        names.sort_unstable();
-        for name in names {
+    /// The pause of a limit is over.
+    pub(super) fn resume_due(&mut self, ix: KeyIx) {
+        if let Some(name) = self.state.keys.at(ix).map(|key| key.name.clone()) {
             self.emit(Event::Paused { name, until: None });
         }
     }
@@ -225,6 +226,11 @@ impl State {
             _ => None,
         }
     }
+}
+
+/// Whether a limit counts by levels.
+fn has_level(limit: &Limit) -> bool {
+    limit.mode != Mode::Off && matches!(limit.terms.refill, Refill::Decay { .. })
 }
 
 /// Whether a limit is within the bounds of everything.

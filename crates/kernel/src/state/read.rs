@@ -100,16 +100,15 @@ impl State {
 
     fn block(&self, candidate: &Candidate<'_>, claim: &Effective<'_>, why: Why) -> Block {
         let key = self.keys.get(claim.key);
-        let resolved = self.resolve(claim.terms);
-        let used = key.zip(resolved).map_or(0, |(key, resolved)| {
-            slots_up(key.used_pico(&resolved.terms, claim.terms, self.seen, None))
+        let used = key.map_or(0, |key| {
+            slots_up(key.used_pico(&claim.rules.terms, claim.terms, self.seen, None, &self.leases))
         });
         Block {
             key: claim.key.clone(),
             limit: claim.terms.limit().cloned(),
             why,
             used,
-            max: resolved.map_or(0, |resolved| resolved.terms.max),
+            max: claim.rules.terms.max,
             asked: claim.slots,
             waiting: key.map_or(0, |key| key.waiting),
             holders: self.holders(claim.key, MAX_NAMED_HOLDERS),
@@ -191,7 +190,13 @@ impl State {
         let terms = own.map(TermsRef::Limit);
         let used = terms.as_ref().and_then(|terms| {
             let resolved = self.resolve(terms)?;
-            Some(slots_up(self.keys.get(&name)?.used_pico(&resolved.terms, terms, self.seen, None)))
+            Some(slots_up(self.keys.get(&name)?.used_pico(
+                &resolved.terms,
+                terms,
+                self.seen,
+                None,
+                &self.leases,
+            )))
         });
         let key = self.keys.get(&name);
         let running = key.map_or(0, |key| key.holders.slots());
@@ -223,7 +228,8 @@ impl State {
         }
         let candidate =
             Candidate { queue: None, priority: 0, group: None, rank: (self.seen, u64::MAX), continues: None };
-        let claim = own.map(|terms| Effective { key: name, terms, slots: 1 });
+        let claim =
+            own.and_then(|terms| Some(Effective { key: name, terms, rules: self.resolve(terms)?, slots: 1 }));
         let short = claim.filter(|claim| self.shortage(&candidate, claim).is_some());
         short.map_or(Eta { in_ms: Some(0), kind: EtaKind::Exact, reason: "a slot is free" }, |claim| {
             self.eta_of(&candidate, &claim)

@@ -9,7 +9,7 @@ use super::State;
 use super::blocked::Effective;
 use super::turn::Turn;
 use super::waitlist::Queue;
-use crate::{Claim, End, Event, MOVES_BEFORE_HOLD, Mode, Name, QueueNo, TermsRef};
+use crate::{Claim, End, Event, MAX_TRIES, MOVES_BEFORE_HOLD, Mode, Name, QueueNo, TermsRef};
 
 /// What is to become of the front of a waitlist.
 enum Verdict {
@@ -42,7 +42,11 @@ impl Turn<'_> {
     /// Settles every key that got room or another front.
     pub(super) fn settle_dirty(&mut self) {
         while !self.state.dirty.is_empty() {
-            for key in std::mem::take(&mut self.state.dirty) {
+            let mut dirty = std::mem::take(&mut self.state.dirty);
+            // In an order that is the same on every node, whatever its tables look like.
+            dirty.sort_unstable();
+            dirty.dedup();
+            for key in dirty {
                 let done = self.settle(&key);
                 let left = self.state.unsettled.contains(&key);
                 if done == left {
@@ -52,8 +56,11 @@ impl Turn<'_> {
         }
     }
 
-    /// Goes on with the work that earlier steps left.
+    /// Goes on with the work that earlier steps left, with half of the tries: work left at one key does not
+    /// keep the keys of this step waiting.
     pub(super) fn settle_left_over(&mut self) {
+        let kept = self.tries.min(MAX_TRIES / 2);
+        self.tries -= kept;
         while self.tries > 0
             && let Some(key) = self.state.unsettled.first().cloned()
         {
@@ -62,6 +69,7 @@ impl Turn<'_> {
             }
             self.settle_dirty();
         }
+        self.tries += kept;
     }
 
     /// Tries the fronts of a key's waitlists. False: the step's tries ran out first.
@@ -171,10 +179,8 @@ impl State {
         if let Some((claim, _)) = self.impossible(&effective) {
             return Verdict::SetAside(claim.key.clone(), claim.terms.clone());
         }
-        let shut = effective.iter().any(|claim| {
-            self.resolve(claim.terms).is_some_and(|resolved| {
-                resolved.mode == Mode::Enforce && (resolved.terms.max == 0 || resolved.is_paused(self.seen))
-            })
+        let shut = effective.iter().any(|Effective { rules, .. }| {
+            rules.mode == Mode::Enforce && (rules.terms.max == 0 || rules.is_paused(self.seen))
         });
         if shut && !state.holds.is_empty() {
             return Verdict::ReturnHolds;
@@ -204,13 +210,13 @@ impl State {
         let Some(no) = self.queue_of.get(&queue.identity).copied() else { return Verdict::Stuck };
         let Some(candidate) = self.candidate_of(no) else { return Verdict::Stuck };
         let mut in_order: SmallVec<[&Effective<'_>; 4]> =
-            effective.iter().filter(|claim| self.is_enforced(claim)).collect();
+            effective.iter().filter(|claim| claim.rules.mode == Mode::Enforce).collect();
         in_order.sort_by_key(|claim| claim.key);
         for (n, claim) in in_order.iter().enumerate() {
             let held = self.keys.ix(claim.key).is_some_and(|ix| queue.holds.contains(&ix));
             // What it holds nobody can take before it; it only has to fit still.
             let short = if held {
-                self.resolve(claim.terms).is_some_and(|now| !self.has_room(&candidate, claim, &now.terms))
+                !self.has_room(&candidate, claim)
             } else {
                 self.shortage(&candidate, claim).is_some() || self.is_held_by_another(no, claim)
             };
@@ -229,10 +235,6 @@ impl State {
             }
         }
         Verdict::Grant
-    }
-
-    fn is_enforced(&self, claim: &Effective<'_>) -> bool {
-        self.resolve(claim.terms).is_some_and(|resolved| resolved.mode == Mode::Enforce)
     }
 
     /// Whether the head of another queue of the same waitlist holds slots there: one at a time may.

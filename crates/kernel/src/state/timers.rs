@@ -23,8 +23,8 @@ pub(super) enum Timer {
     PollBy(Uuid),
     /// A head gives back the slots that it holds.
     HoldsBack(QueueNo),
-    /// A limit's pause ends.
-    Resume,
+    /// The pause of the limit of this key's name ends.
+    Resume(KeyIx),
     /// The front of a waitlist of this key can fit, by time alone.
     Edge(KeyIx),
     /// A key has nothing left to remember.
@@ -72,21 +72,29 @@ impl State {
         let Some(key) = self.keys.at(ix) else { return };
         let idle = key.is_idle();
         let forget = if idle { key.forget_at(|terms| self.decay_rate(terms)) } else { None };
-        let nothing_left = idle && forget.is_some_and(|at| at <= self.seen);
         let edge = key.waitlists.iter().filter_map(|list| self.next_fit(key, list)).min();
         let (old_edge, old_forget) = (key.edge, key.forget);
-        if old_edge != edge || nothing_left {
+        if old_edge != edge {
             self.timers.cancel(old_edge, Timer::Edge(ix));
-            self.timers.add(edge.filter(|_| !nothing_left), Timer::Edge(ix));
+            self.timers.add(edge, Timer::Edge(ix));
         }
-        if old_forget != forget || nothing_left {
+        if old_forget != forget {
             self.timers.cancel(old_forget, Timer::Forget(ix));
-            self.timers.add(forget.filter(|_| !nothing_left), Timer::Forget(ix));
+            self.timers.add(forget, Timer::Forget(ix));
         }
-        if nothing_left {
-            self.keys.remove(ix);
-        } else if let Some(key) = self.keys.at_mut(ix) {
+        if let Some(key) = self.keys.at_mut(ix) {
             (key.edge, key.forget) = (edge, forget);
+        }
+    }
+
+    /// Lets go of a key that nobody uses and that has nothing to remember.
+    pub(super) fn drop_if_idle(&mut self, ix: KeyIx) {
+        let Some(key) = self.keys.at(ix).filter(|key| key.is_idle()) else { return };
+        if key.forget_at(|terms| self.decay_rate(terms)).is_some_and(|at| at <= self.logged) {
+            let (edge, forget) = (key.edge, key.forget);
+            self.timers.cancel(edge, Timer::Edge(ix));
+            self.timers.cancel(forget, Timer::Forget(ix));
+            self.keys.remove(ix);
         }
     }
 
@@ -103,15 +111,15 @@ impl State {
     fn next_fit(&self, key: &Key, list: &Waitlist) -> Option<Time> {
         let &(.., queue) = list.front()?;
         let head = self.queues.get(&queue)?.head()?;
-        let resolved = self.resolve(&list.terms).filter(|resolved| resolved.blocks(self.seen))?;
         let effective = self.effective(&head.claims);
         let claim = effective.iter().find(|claim| *claim.key == key.name && *claim.terms == list.terms)?;
+        let terms = claim.rules.blocks(self.seen).then_some(claim.rules.terms)?;
         let candidate = self.candidate_of(queue)?;
-        let used = self.used_pico(&candidate, claim, key, &resolved.terms);
-        let (asked, max) = (u128::from(claim.slots) * PICO, u128::from(resolved.terms.max) * PICO);
+        let used = self.used_pico(&candidate, claim, key);
+        let (asked, max) = (u128::from(claim.slots) * PICO, u128::from(terms.max) * PICO);
         let over = (used + asked).checked_sub(max).filter(|&over| over > 0 && asked <= max)?;
         let past = key.past.as_deref()?;
-        let at = match resolved.terms.refill {
+        let at = match terms.refill {
             Refill::Release => None,
             Refill::Window { ms, counts } => {
                 let history = if counts == Counts::Starts { &past.starts } else { &past.ends };

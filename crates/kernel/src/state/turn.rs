@@ -8,7 +8,7 @@ use super::level::PICO;
 use super::timers::Timer;
 use super::{Id, State};
 use crate::{
-    Claim, Command, Denial, End, Event, MAX_TRIES, Mode, Name, OUTAGE_AFTER_MS, Outcome, Part, Refill,
+    Claim, Command, Denial, End, Event, MAX_TRIES, Name, OUTAGE_AFTER_MS, Outcome, Part, Refill,
     TOKENS_PER_EPOCH, TermsRef, Time,
 };
 
@@ -74,9 +74,13 @@ impl<'a> Turn<'a> {
 
     /// Every timer that is due by `now`, each at its own time.
     fn handle_due(&mut self, now: Time) {
-        while let Some((at, timer)) = self.state.timers.pop_due(now) {
+        while let Some(at) = self.state.timers.next().filter(|at| *at <= now) {
             self.state.seen = self.state.seen.max(at);
-            self.fire(timer);
+            // All that ends at one time ends before anybody is tried: who needs two keys finds both. After an
+            // outage that is all that came due in it.
+            while let Some((_, timer)) = self.state.timers.pop_due(self.state.seen) {
+                self.fire(timer);
+            }
             self.settle_dirty();
             self.state.refresh_touched();
         }
@@ -90,7 +94,7 @@ impl<'a> Turn<'a> {
             Timer::Deadline(id) => self.emit(Event::TicketEnded { id, how: End::TimedOut }),
             Timer::PollBy(id) => self.emit(Event::TicketEnded { id, how: End::Unattended }),
             Timer::HoldsBack(queue) => self.emit(Event::HoldsReturned { queue }),
-            Timer::Resume => self.resume_due(),
+            Timer::Resume(ix) => self.resume_due(ix),
             Timer::Edge(ix) => {
                 if let Some(key) = self.state.keys.at_mut(ix) {
                     key.edge = None;
@@ -159,40 +163,32 @@ impl<'a> Turn<'a> {
         if all_gone {
             self.end_lease(id, End::Released, counts);
         } else {
-            let before = live.lease.clone();
+            let raised = self.state.raised_by(id);
             self.emit(Event::Shrunk { id, key: key.clone(), slots: left });
-            self.lower_levels(
-                &before,
-                |claim| {
-                    if claim.key == *key { claim.slots.saturating_sub(left) } else { 0 }
-                },
-            );
+            self.lower_levels(&raised, &self.state.raised_by(id));
         }
         Outcome::Released { changed: true }
     }
 
     /// Ends a lease, and lowers the levels that it had raised.
     pub(super) fn end_lease(&mut self, id: Uuid, how: End, counts: bool) {
-        let Some(lease) = self.state.lease(id) else { return };
-        // Only decaying terms need to know what the lease was.
-        let lease = (self.state.keys_with_levels(&lease.claims)).then(|| lease.clone());
-        self.emit(Event::LeaseEnded { id, how, counts });
-        if let Some(lease) = lease {
-            self.lower_levels(&lease, |claim| claim.slots);
-        }
-    }
-
-    fn lower_levels(&mut self, lease: &crate::Lease, slots: impl Fn(&Claim) -> u32) {
-        if lease.rate {
+        if self.state.lease_ix(id).is_none() {
             return;
         }
-        for (key, terms, asked) in self.state.decaying(&lease.claims) {
-            let given =
-                lease.claims.iter().filter(|claim| claim.key == key).map(&slots).max().unwrap_or(asked);
-            let level = self.state.level_pico(&key, &terms);
-            let pico = level.saturating_sub(u128::from(given) * PICO);
-            if level > 0 {
-                self.emit(Event::Level { key, terms, pico });
+        let raised = self.state.raised_by(id);
+        self.emit(Event::LeaseEnded { id, how, counts });
+        self.lower_levels(&raised, &[]);
+    }
+
+    /// Lowers levels by what of a lease's slots is no longer there.
+    fn lower_levels(&mut self, raised: &[(Name, TermsRef, u32)], still: &[(Name, TermsRef, u32)]) {
+        for (key, terms, slots) in raised {
+            let left = still.iter().find(|(other, by, _)| (other, by) == (key, terms));
+            let gone = slots - left.map_or(0, |(.., left)| *left).min(*slots);
+            let level = self.state.level_pico(key, terms);
+            if gone > 0 && level > 0 {
+                let pico = level.saturating_sub(u128::from(gone) * PICO);
+                self.emit(Event::Level { key: key.clone(), terms: terms.clone(), pico });
             }
         }
     }
@@ -251,24 +247,17 @@ impl<'a> Turn<'a> {
 }
 
 impl State {
-    /// Whether any of the claims' keys has a level at all: the quick question before the exact one.
-    fn keys_with_levels(&self, claims: &[Claim]) -> bool {
-        self.effective(claims).iter().any(|claim| {
-            self.keys
-                .get(claim.key)
-                .and_then(|key| key.past.as_ref())
-                .is_some_and(|past| !past.levels.is_empty())
-        })
+    /// What a lease has raised levels by, where its release lowers them again.
+    fn raised_by(&self, id: Uuid) -> Vec<(Name, TermsRef, u32)> {
+        let lease = self.lease(id).filter(|lease| !lease.rate);
+        lease.map_or_else(Vec::new, |lease| self.decaying(&lease.claims))
     }
 
     /// The claims that go by a level: key, terms and slots.
     pub(super) fn decaying(&self, claims: &[Claim]) -> Vec<(Name, TermsRef, u32)> {
         let effective = self.effective(claims);
-        let decays = effective.iter().filter(|claim| {
-            self.resolve(claim.terms).is_some_and(|resolved| {
-                resolved.mode != Mode::Off && matches!(resolved.terms.refill, Refill::Decay { .. })
-            })
-        });
+        let decays =
+            effective.iter().filter(|claim| matches!(claim.rules.terms.refill, Refill::Decay { .. }));
         decays.map(|claim| (claim.key.clone(), claim.terms.clone(), claim.slots)).collect()
     }
 
