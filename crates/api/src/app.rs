@@ -1,7 +1,7 @@
 //! What every route works with.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use admit_engine::{Engine, Stats};
@@ -34,6 +34,10 @@ pub struct About {
     offset_ms: AtomicI64,
     /// When that was, in milliseconds after the start.
     looked_ms: AtomicU64,
+    /// Event streams that are open.
+    pub(crate) streams: AtomicUsize,
+    /// Changes that were audited since the start.
+    pub(crate) changes: AtomicU64,
 }
 
 /// How often the offset is looked at again: steps of the clock are rare, and shown times need no more.

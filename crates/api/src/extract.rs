@@ -170,6 +170,11 @@ pub(crate) fn name(field: &str, text: &str) -> Result<Name, Problem> {
     Ok(text.into())
 }
 
+/// The name or key that a list or stream is narrowed to.
+pub(crate) fn filter(field: &str, text: Option<&str>) -> Result<Option<Name>, Problem> {
+    text.map(|text| name(field, text)).transpose()
+}
+
 /// How many rows a page should have.
 pub(crate) fn page_size(asked: Option<usize>) -> Result<usize, Problem> {
     match asked {

@@ -10,6 +10,25 @@ use crate::Caller;
 /// Bytes of a description of a change: beyond any limit or token; what is longer is cut to nothing.
 const MAX_DESCRIPTION_BYTES: usize = 64 * 1024;
 
+/// How long a row of the audit stays: longer than most ask about, shorter than a disk fills.
+const KEEP_MS: u64 = 400 * 24 * 3_600_000;
+/// Rows that stay: some hundred megabytes, whatever changes however often.
+const KEEP_ROWS: u64 = 1_000_000;
+/// Rows that one pruning drops: more than are written between two, few enough to keep nobody waiting.
+const PRUNED_ROWS: u64 = 1_000;
+
+/// Drops the oldest rows beyond what is kept, a bounded number at once. Looking for them takes milliseconds:
+/// do it now and then, beside one of the changes.
+#[must_use]
+pub fn prune_audit(now: Time) -> Write {
+    Write::new(
+        "DELETE FROM audit WHERE id IN (SELECT id FROM audit
+         WHERE at < $1 OR at < COALESCE((SELECT at FROM audit ORDER BY at DESC LIMIT 1 OFFSET $2), 0)
+         ORDER BY at LIMIT $3)",
+        vec![now.minus(KEEP_MS).0.into(), KEEP_ROWS.into(), PRUNED_ROWS.into()],
+    )
+}
+
 /// Who is about to change something, and through what.
 #[derive(Debug, Clone)]
 pub struct AuditEntry {

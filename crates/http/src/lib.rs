@@ -22,7 +22,7 @@ mod tokens;
 mod worker;
 
 pub use access::Access;
-pub use audit::{AuditEntry, AuditRow};
+pub use audit::{AuditEntry, AuditRow, prune_audit};
 pub use body::{BodyError, read_body};
 pub use bounds::*;
 pub use caller::{Caller, Refusal};

@@ -74,7 +74,7 @@ pub enum TokenError {
     #[error("there is no valid token named `{0}`")]
     Unknown(String),
     /// There are as many as there may be.
-    #[error("there are {MAX_TOKENS} tokens already")]
+    #[error("there are {MAX_TOKENS} valid tokens already; revoke some")]
     TooMany,
     /// The end would be in the past.
     #[error("the token would have expired already")]
@@ -171,14 +171,20 @@ impl Tokens {
         if known.iter().any(|token| &*token.name == name && token.is_valid(created_at_ms)) {
             return Err(TokenError::NameTaken(name.to_owned()));
         }
-        if known.len() >= MAX_TOKENS {
-            return Err(TokenError::TooMany);
-        }
+        let dropped = match known.len() < MAX_TOKENS {
+            true => None,
+            false => Some(oldest_ended(&known, created_at_ms).ok_or(TokenError::TooMany)?),
+        };
         let secret = new_secret().map_err(TokenError::Random)?;
         let token = Token { name: name.into(), role, created_at_ms, expires_at_ms, revoked_at_ms: None };
         let (row, told) = (upsert(&token, hash(&secret)), describe(&token));
         let audit = audit.of("token.create", name, None, Some(told));
-        engine.execute_with(None, move |_, now| vec![row.clone(), audit.write(now)]).await?;
+        let dropped =
+            dropped.map(|name| Write::new("DELETE FROM api_tokens WHERE name = $1", vec![name.into()]));
+        let rows = move |_: Option<&_>, now| {
+            dropped.iter().cloned().chain([row.clone(), audit.write(now)]).collect::<Vec<_>>()
+        };
+        engine.execute_with(None, rows).await?;
         self.reload(engine).await?;
         Ok((secret, token))
     }
@@ -206,6 +212,12 @@ impl Tokens {
     fn with<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
         look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The token that ended longest ago, to make room for a new one; the audit remembers it.
+fn oldest_ended(known: &[Token], now_ms: u64) -> Option<Arc<str>> {
+    let ended = known.iter().filter(|token| !token.is_valid(now_ms));
+    ended.min_by_key(|token| token.revoked_at_ms.or(token.expires_at_ms)).map(|token| token.name.clone())
 }
 
 fn now_ms() -> u64 {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use admit_engine::{Committed, Next, Subscription};
@@ -18,10 +18,10 @@ use serde_json::json;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::{Shared, limits::filter};
-use crate::app::App;
+use super::Shared;
+use crate::app::{About, App};
 use crate::convert::{self, Subjects};
-use crate::extract::{Acquirer, Query};
+use crate::extract::{Acquirer, Query, filter};
 use crate::problems;
 
 /// Streams at once: each is a connection that stays, and a copy of every event.
@@ -31,8 +31,6 @@ const MAX_STREAMS: usize = 256;
 const MAX_FRAMES: usize = 64;
 /// How often a silent stream says that it lives, so that neither side keeps a dead connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-
-static STREAMS: AtomicUsize = AtomicUsize::new(0);
 
 /// Which events.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -58,7 +56,7 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     let key = filter("key", query.key.as_deref())?;
     let limit = filter("limit", query.limit.as_deref())?;
-    let place = Place::take().ok_or_else(problems::too_many_streams)?;
+    let place = Place::take(&app.about).ok_or_else(problems::too_many_streams)?;
     let subscription = app.engine.subscribe().map_err(problems::engine)?;
     let subjects = subjects(&app, key, limit).await?;
     let (sender, body) = Channel::<Bytes, Infallible>::new(MAX_FRAMES);
@@ -69,20 +67,18 @@ pub(super) async fn events(
 }
 
 /// One of the streams that there may be.
-struct Place;
+struct Place(Arc<About>);
 
 impl Place {
-    fn take() -> Option<Place> {
-        STREAMS
-            .fetch_update(Relaxed, Relaxed, |open| (open < MAX_STREAMS).then_some(open + 1))
-            .ok()
-            .map(|_| Place)
+    fn take(about: &Arc<About>) -> Option<Place> {
+        let one_more = |open| (open < MAX_STREAMS).then_some(open + 1);
+        about.streams.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_| Place(about.clone()))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        STREAMS.fetch_sub(1, Relaxed);
+        self.0.streams.fetch_sub(1, Relaxed);
     }
 }
 

@@ -9,10 +9,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
-use super::{Shared, limits::filter};
+use super::Shared;
 use crate::app::App;
 use crate::convert;
-use crate::extract::{Acquirer, Json, PathId, Query, page_size};
+use crate::extract::{Acquirer, Json, PathId, Query, filter, page_size};
 use crate::problems;
 use crate::wire::{
     AcquireInput, CheckBody, CheckInput, LeaseBody, LeaseQuery, OnTimeout, Page, ProblemBody, RenewInput,

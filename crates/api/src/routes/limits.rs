@@ -1,5 +1,7 @@
 //! Limits.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use admit_http::{AuditEntry, Caller, Problem};
 use admit_kernel::{Command, Limit, Name, Outcome, Time};
 use axum::extract::State;
@@ -10,7 +12,7 @@ use serde_json::Value;
 use super::Shared;
 use crate::app::App;
 use crate::convert;
-use crate::extract::{Acquirer, Json, Operator, PathName, Query, name, page_size};
+use crate::extract::{Acquirer, Json, Operator, PathName, Query, page_size};
 use crate::problems::{self, invalid};
 use crate::wire::{LimitBody, LimitInput, Page, PageQuery, PauseInput, ProblemBody, ResetBody};
 
@@ -170,6 +172,9 @@ pub(super) async fn reset(
     }
 }
 
+/// Changes between two looks at whether the audit has grown too long.
+const PRUNE_EVERY: u64 = 256;
+
 /// Executes a change of a limit, and the row of the audit with it.
 async fn change(
     app: &App,
@@ -181,6 +186,7 @@ async fn change(
     let entry = AuditEntry::of_caller(caller);
     let name = name.clone();
     let id = uuid::Uuid::now_v7();
+    let prunes = app.about.changes.fetch_add(1, Relaxed).is_multiple_of(PRUNE_EVERY);
     let outcome = app.engine.execute_with(Some(command), move |outcome, now| {
         let (before, after) = match outcome {
             Some(Outcome::LimitStored { before, after }) => {
@@ -191,7 +197,8 @@ async fn change(
             // Nothing was changed.
             _ => return Vec::new(),
         };
-        vec![entry.clone().of(action, &name, before, after).with_id(id).write(now)]
+        let row = entry.clone().of(action, &name, before, after).with_id(id).write(now);
+        std::iter::once(row).chain(prunes.then(|| admit_http::prune_audit(now))).collect()
     });
     let outcome = outcome.await.map_err(problems::engine)?;
     outcome.ok_or_else(|| problems::unexpected(&"no outcome"))
@@ -231,9 +238,4 @@ fn if_revision(headers: &HeaderMap, current: Option<u64>) -> Result<Option<u64>,
             .map_err(|_| invalid("if-match", etag, "a revision in quotes, as the ETag gives it, or *")),
         (_, Some(other)) => Err(invalid("if-none-match", other, "* alone, without If-Match")),
     }
-}
-
-/// Checks the name of a filter.
-pub(super) fn filter(field: &str, text: Option<&str>) -> Result<Option<Name>, Problem> {
-    text.map(|text| name(field, text)).transpose()
 }

@@ -181,3 +181,14 @@ fn audit(server: &Server) -> Vec<String> {
         })
         .collect()
 }
+
+#[test]
+fn the_audit_drops_what_is_old() {
+    let server = server();
+    let old = admit_http::AuditEntry::local("ops", "file").of("limit.set", "old", None, None);
+    let year_1970 = admit_kernel::Time(1);
+    let rows = move |_: Option<&admit_kernel::Outcome>, _| vec![old.write(year_1970)];
+    pollster::block_on(server.engine.execute_with(None, rows)).unwrap();
+    server.limit("new", 1);
+    assert_eq!(audit(&server), ["anonymous native - limit.set new null 1"]);
+}

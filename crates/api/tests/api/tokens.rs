@@ -1,5 +1,6 @@
 //! `/api/v1/tokens`
 
+use admit_engine::Write;
 use serde_json::json;
 
 use crate::server::server;
@@ -45,4 +46,31 @@ fn no_secret_is_stored() {
         assert!(rows.contains("token.create") || table == "api_tokens", "{rows}");
         assert!(!rows.contains(secret), "{table}");
     }
+}
+
+#[test]
+fn when_there_are_too_many_the_one_that_ended_first_makes_room() {
+    let server = server();
+    let write = |sql: &'static str| {
+        let rows = move |_: Option<&admit_kernel::Outcome>, _| vec![Write::new(sql, Vec::new())];
+        pollster::block_on(server.engine.execute_with(None, rows)).unwrap();
+        pollster::block_on(server.tokens.reload(&server.engine)).unwrap();
+    };
+    write(
+        "INSERT INTO api_tokens (name, role, sha256, created_at, expires_at, revoked_at)
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+         SELECT 't' || i, 'admin', CAST(printf('%032d', i) AS BLOB), 1, NULL, i FROM n",
+    );
+    assert_eq!(server.tokens.list().len(), admit_http::MAX_TOKENS);
+    let create = |name: &str| {
+        server.call("POST", "/api/v1/tokens", &json!({"name": name, "role": "acquire"}).to_string())
+    };
+    assert_eq!(create("new").status, 201);
+    let names: Vec<_> = server.tokens.list().iter().map(|token| token.name.to_string()).collect();
+    assert_eq!(names.len(), admit_http::MAX_TOKENS);
+    assert!(names.contains(&"new".to_owned()) && !names.contains(&"t1".to_owned()));
+
+    write("UPDATE api_tokens SET revoked_at = NULL");
+    let full = create("newer");
+    assert_eq!((full.status, &*full.kind()), (409, "too-many-tokens"));
 }
