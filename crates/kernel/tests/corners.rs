@@ -244,3 +244,15 @@ fn a_window_that_moves_on_during_an_outage_wakes_who_waits_for_it() {
     assert!(world.holds(4));
     world.check_replay();
 }
+
+#[test]
+fn who_continues_a_run_with_less_leaves_room_for_another() {
+    let mut world = World::with_limits(&[Limit::new("db", window(2, 1_000, Counts::Runs))]);
+    world.ask(1, vec![Claim::limit("db", 2)]);
+    world.release(1);
+    world.ask(2, one("db"));
+    assert!(world.waits(2), "the run still cools down");
+    world.acquire(Acquire { priority: 1, continues: Some(id(1)), ..waiting(3, one("db")) });
+    assert_eq!(world.holding(2..=3), [2, 3]);
+    world.check_replay();
+}

@@ -177,7 +177,11 @@ impl State {
                     }
                 }
             }
-            self.touched.push(key_ix);
+            match continued {
+                // It may take less than what is struck out.
+                Some(_) => self.got_room(key_ix),
+                None => self.touched.push(key_ix),
+            }
             if let Some(live) = self.leases.at_mut(ix) {
                 live.takes.push((key_ix, *slots));
             }
@@ -264,7 +268,8 @@ impl State {
                 key.holders.remove(token);
             }
             if let Some(past) = key.past.as_mut().filter(|past| past.horizon_ms > 0) {
-                past.ends.push(now, id, had - has);
+                // Not the end of the run: who continues it looks for that one.
+                past.ends.push(now, Uuid::nil(), had - has);
             }
             self.got_room(key_ix);
         }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::State;
 use super::blocked::Effective;
+use super::key::KeyIx;
 use super::turn::Turn;
 use super::waitlist::Queue;
 use crate::{Claim, End, Event, MAX_TRIES, MOVES_BEFORE_HOLD, Mode, Name, QueueNo, TermsRef};
@@ -231,6 +232,11 @@ impl State {
             // Of several claims on one key all must fit before it is held; the last key needs no hold.
             let key_is_through = in_order.get(n + 1).is_some_and(|next| next.key != claim.key);
             if key_is_through && !held {
+                // Its keys changed (a match, a mode): out of order, two heads could wait for each other.
+                let larger = |ix: &KeyIx| self.keys.at(*ix).is_some_and(|key| key.name > *claim.key);
+                if queue.holds.iter().any(larger) {
+                    return Verdict::ReturnHolds;
+                }
                 return Verdict::Hold(claim.key.clone(), claim.terms.clone(), claim.slots);
             }
         }

@@ -337,7 +337,7 @@ impl Model {
         for (key, had) in had {
             let gone = had - has.get(&key).copied().unwrap_or(0);
             if gone > 0 && self.horizons.contains_key(&key) {
-                self.ends.push(Mark { key, at: self.now, id, slots: gone });
+                self.ends.push(Mark { key, at: self.now, id: Uuid::nil(), slots: gone });
             }
         }
         self.lower(&before, &claims);
