@@ -57,6 +57,17 @@ pub enum Error {
         /// The newest version known here.
         known: u32,
     },
+    /// So many records were added that they are not read while others wait for the log: read them with
+    /// [`crate::Store::missed`], then begin again.
+    #[error("the log has gone on by more than is read at once")]
+    Behind,
+    /// The log does not go on from what was applied: it was restored, or its older part is gone. The state has
+    /// to be read back.
+    #[error("the log is not the one that was read: {0}")]
+    Rewritten(String),
+    /// What was asked for is not possible here; the reason says what is.
+    #[error("{0}")]
+    Refused(String),
     /// The storage cannot be trusted any more (a failed sync, a damaged file): the process has to end.
     #[error("the storage failed: {0}")]
     Fatal(String),

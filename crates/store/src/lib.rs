@@ -6,11 +6,14 @@
 //!
 //! SQL is written once for every database: parameters are `$1`, `$2` ..., each used at least once;
 //! `INSERT ... ON CONFLICT ... DO UPDATE`, `RETURNING`; columns are `BIGINT`, `DOUBLE PRECISION`, `TEXT`
-//! or `BLOB`; a truth is a `BIGINT` 0 or 1, a time is a `BIGINT` of milliseconds.
+//! or `BLOB` (which a migration writes in capitals); a truth is a `BIGINT` 0 or 1, a time is a `BIGINT` of
+//! milliseconds.
 
 mod error;
 mod lock;
 mod migration;
+mod node;
+mod postgres;
 mod record;
 mod sqlite;
 mod store;
@@ -19,7 +22,9 @@ mod value;
 pub use error::Error;
 pub use lock::FolderLock;
 pub use migration::Migration;
+pub use node::{Node, NodeInfo};
+pub use postgres::{PostgresConfig, PostgresStore};
 pub use record::{FORMAT, Head, Record, Snapshot};
 pub use sqlite::{Durability, Report, SqliteStore, backup, check};
-pub use store::{Begin, Keep, Reader, Store};
+pub use store::{Begin, Keep, Reader, Store, Wake};
 pub use value::{Row, Value, Write};

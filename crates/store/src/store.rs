@@ -1,8 +1,12 @@
 //! What a database has to do for the engine.
 
 use std::path::Path;
+use std::time::Duration;
 
-use crate::{Error, Head, Record, Row, Snapshot, Value, Write};
+use crate::{Error, Head, Node, Record, Row, Snapshot, Value, Write};
+
+/// What a store calls when other nodes may have added records; from any thread, sometimes for nothing.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// The log and what lies beside it. All calls come from one thread.
 ///
@@ -44,6 +48,23 @@ pub trait Store: Send {
     /// Whether there is room again for `bytes`, after [`Error::Full`].
     fn probe(&mut self, bytes: usize) -> Result<(), Error>;
 
+    /// The next records after `applied` that other nodes added, as far as they fit in one reading; nobody waits
+    /// meanwhile. A store of one node has none.
+    fn missed(&mut self, applied: u64) -> Result<Vec<Record>, Error> {
+        let _ = applied;
+        Ok(Vec::new())
+    }
+
+    /// Has `wake` called when other nodes tell of news. Gives how often to look for [`Store::missed`] all the
+    /// same, because telling may fail; none: there are no other nodes.
+    fn watch(&mut self, wake: Wake) -> Result<Option<Duration>, Error> {
+        drop(wake);
+        Ok(None)
+    }
+
+    /// Tells other nodes that what was committed concerns somebody who may be waiting there.
+    fn announce(&mut self) {}
+
     /// A handle to read rows with.
     fn reader(&self) -> Result<Box<dyn Reader>, Error>;
 }
@@ -80,4 +101,9 @@ pub trait Reader: Send {
 
     /// Writes a consistent copy of everything to a new file, while the store is in use.
     fn backup(&self, to: &Path) -> Result<(), Error>;
+
+    /// The nodes that use the log; a store of one node lists none.
+    fn nodes(&self) -> Result<Vec<Node>, Error> {
+        Ok(Vec::new())
+    }
 }

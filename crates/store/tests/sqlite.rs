@@ -35,15 +35,15 @@ impl Home for Folder {
         tamper(&self.data(), sql);
     }
 
-    fn open_copy(&self, file: &Path) -> Result<Box<dyn Store>, Error> {
-        let folder = self.0.path().join("restored");
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::copy(file, folder.join("admit.db")).unwrap();
-        Ok(Box::new(SqliteStore::open(&folder, Durability::Normal, &[])?))
+    fn back_up(&self, store: &dyn Store) {
+        store.reader().unwrap().backup(&self.0.path().join("backup")).unwrap();
     }
 
-    fn folder(&self) -> &Path {
-        self.0.path()
+    fn open_restored(&self) -> Result<Box<dyn Store>, Error> {
+        let folder = self.0.path().join("restored");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::copy(self.0.path().join("backup"), folder.join("admit.db")).unwrap();
+        Ok(Box::new(SqliteStore::open(&folder, Durability::Normal, &[])?))
     }
 }
 
@@ -70,6 +70,16 @@ fn a_second_opener_is_told_which_process_has_the_folder() {
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     drop(store);
     folder.store();
+}
+
+#[test]
+fn a_backup_overwrites_nothing() {
+    let folder = Folder::new();
+    let file = folder.0.path().join("precious");
+    std::fs::write(&file, "precious").unwrap();
+    let error = folder.store().reader().unwrap().backup(&file).unwrap_err();
+    assert!(error.to_string().contains("exists already"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
 }
 
 #[test]

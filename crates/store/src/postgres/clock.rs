@@ -66,7 +66,11 @@ mod tests {
             ("another node saw it first", (101_000 + HOUR_MS, -HOUR_MS, 100_500), (101_000, -HOUR_MS)),
             ("an hour back", (101_000 - HOUR_MS, 0, 100_000), (100_000, HOUR_MS - 1_000)),
             ("back, seen by another", (101_000 - HOUR_MS, HOUR_MS, 100_500), (101_000, HOUR_MS)),
-            ("this machine slept, the others did not", (101_000 + HOUR_MS, 0, 100_000 + HOUR_MS), (101_000 + HOUR_MS, 0)),
+            (
+                "this machine slept, the others did not",
+                (101_000 + HOUR_MS, 0, 100_000 + HOUR_MS),
+                (101_000 + HOUR_MS, 0),
+            ),
         ] {
             let reading = read_after(database_ms, offset_ms, logged_ms);
             assert_eq!(reading, Reading { now_ms, offset_ms: offset_after_ms }, "{what}");

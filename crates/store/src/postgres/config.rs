@@ -34,7 +34,7 @@ impl PostgresConfig {
     /// server is) or `verify-full` (TLS, and the server is who the certificate says, by the system's
     /// authorities or those in the file `sslrootcert`).
     pub fn parse(url: &str) -> Result<PostgresConfig, Error> {
-        let bad = |reason: String| Error::Config(reason);
+        let bad = |reason: String| Error::Refused(reason);
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(bad("it begins with neither postgres:// nor postgresql://".to_owned()));
         }
@@ -68,10 +68,12 @@ impl PostgresConfig {
             }
         };
         let address = format!("{address}?{}", others.join("&"));
-        let mut connect: tokio_postgres::Config = address.parse().map_err(|error: tokio_postgres::Error| {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            bad(format!("{error}{cause}"))
-        })?;
+        let mut connect: tokio_postgres::Config =
+            address.parse().map_err(|error: tokio_postgres::Error| {
+                let cause =
+                    std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                bad(format!("{error}{cause}"))
+            })?;
         connect.ssl_mode(ssl_mode).keepalives_idle(KEEPALIVE).tcp_user_timeout(CALL_TIMEOUT);
         if connect.get_connect_timeout().is_none() {
             connect.connect_timeout(CONNECT_TIMEOUT);
@@ -112,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_url_says_where_and_how() {
-        let config = PostgresConfig::parse("postgres://a:b%20c@db:5433/x?schema=my%22own&sslmode=require").unwrap();
+        let config =
+            PostgresConfig::parse("postgres://a:b%20c@db:5433/x?schema=my%22own&sslmode=require").unwrap();
         assert_eq!(config.quoted_schema(), "\"my\"\"own\"");
         assert_eq!(config.connect.get_user(), Some("a"));
         assert_eq!(config.connect.get_ports(), [5433]);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -22,6 +22,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A parameter and the type that it is sent as.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// What is called with the payload of each notification.
+pub(super) type Notified = Box<dyn Fn(&str) + Send>;
 
 /// What is between us and the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,19 +72,12 @@ pub(super) enum Prepared {
     Text(String),
 }
 
-/// What a statement gave.
-pub(super) struct Answer {
-    pub rows: Vec<Row>,
-    /// Rows that it wrote.
-    pub affected: u64,
-}
-
 impl Session {
     /// Opens a connection. `notified` is called when another node has told of news.
     pub async fn open(
         config: &PostgresConfig,
         setup: &Setup,
-        notified: Option<Box<dyn Fn(&str) + Send>>,
+        notified: Option<Notified>,
     ) -> Result<Session, Failure> {
         let connecting = config.connect.connect(config.tls.clone());
         let (client, mut connection) = within(CALL_TIMEOUT, connecting).await?;
@@ -132,14 +128,21 @@ impl Session {
     }
 
     /// Executes a statement. Several of these go out together if they are polled together.
-    pub async fn run(&self, prepared: &Prepared, params: &[Param<'_>], max_rows: usize) -> Result<Answer, Failure> {
+    pub async fn run(
+        &self,
+        prepared: &Prepared,
+        params: &[Param<'_>],
+        max_rows: usize,
+    ) -> Result<Vec<Row>, Failure> {
         within(CALL_TIMEOUT, async {
             let stream = match prepared {
                 Prepared::Named(statement) => {
                     self.client.query_raw(statement, params.iter().map(|(value, _)| *value)).await?
                 }
                 Prepared::Text(sql) => {
-                    self.client.query_typed_raw(sql, params.iter().map(|(value, kind)| (*value, kind.clone()))).await?
+                    self.client
+                        .query_typed_raw(sql, params.iter().map(|(value, kind)| (*value, kind.clone())))
+                        .await?
                 }
             };
             let mut stream = pin!(stream);
@@ -150,14 +153,13 @@ impl Session {
                     break;
                 }
             }
-            let affected = stream.rows_affected().unwrap_or(0);
-            Ok(Answer { rows, affected })
+            Ok(rows)
         })
         .await
     }
 
     /// Prepares and executes a statement.
-    pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Answer, Failure> {
+    pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure> {
         let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
         let prepared = self.prepare(sql, &types).await?;
         self.run(&prepared, params, usize::MAX).await
@@ -176,7 +178,8 @@ impl Session {
 /// statements end up in another's session.
 pub(super) async fn find_path(config: &PostgresConfig) -> Result<Path, Failure> {
     let setup = Setup { path: Path::Pooled, settings: Vec::new() };
-    let (one, other) = (Session::open(config, &setup, None).await?, Session::open(config, &setup, None).await?);
+    let (one, other) =
+        (Session::open(config, &setup, None).await?, Session::open(config, &setup, None).await?);
     let before = backend(&one).await?;
     other.script("BEGIN").await?;
     let others = backend(&other).await?;
@@ -191,15 +194,15 @@ pub(super) async fn find_path(config: &PostgresConfig) -> Result<Path, Failure> 
 
 async fn backend(session: &Session) -> Result<i32, Failure> {
     let answer = session.query("SELECT pg_backend_pid()", &[]).await?;
-    Ok(answer.rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+    Ok(answer.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
 }
 
 /// Polls futures in their order, so that what they send goes out in that order, and all of it at once.
-pub(super) async fn in_order<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + '_>>>) -> Vec<T> {
-    let mut done: Vec<Option<T>> = futures.iter().map(|_| None).collect();
+pub(super) async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     poll_fn(|context| {
         let mut is_ready = true;
-        for (future, done) in futures.iter_mut().zip(&mut done) {
+        for (future, done) in &mut futures {
             if done.is_none() {
                 match future.as_mut().poll(context) {
                     Poll::Ready(value) => *done = Some(value),
@@ -210,7 +213,7 @@ pub(super) async fn in_order<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> 
         if is_ready { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-    done.into_iter().flatten().collect()
+    futures.into_iter().filter_map(|(_, done)| done).collect()
 }
 
 async fn within<T>(

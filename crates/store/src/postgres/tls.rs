@@ -27,11 +27,12 @@ pub(super) struct Tls(TlsConnector);
 /// `verify`: the server has to be who its certificate says, by the authorities in the file, or the system's.
 pub(super) fn connector(verify: bool, root: Option<&Path>) -> Result<Tls, Error> {
     let provider = Arc::new(ring::default_provider());
-    let failed = |error: &dyn std::fmt::Display| Error::Config(format!("TLS to the database: {error}"));
+    let failed = |error: &dyn std::fmt::Display| Error::Refused(format!("TLS to the database: {error}"));
     let verifier: Arc<dyn ServerCertVerifier> = match (verify, root) {
         (false, _) => Arc::new(Anybody(Arc::clone(&provider))),
         (true, Some(path)) => {
-            let in_file = |error: &dyn std::fmt::Display| failed(&format!("sslrootcert={}: {error}", path.display()));
+            let in_file =
+                |error: &dyn std::fmt::Display| failed(&format!("sslrootcert={}: {error}", path.display()));
             let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_file_iter(path).map_err(|error| in_file(&error))? {
                 let certificate = certificate.map_err(|error| in_file(&error))?;
@@ -117,7 +118,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Hands
 
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
-            let name = self.name.ok_or_else(|| io::Error::other("the server has no name that TLS could check"))?;
+            let name =
+                self.name.ok_or_else(|| io::Error::other("the server has no name that TLS could check"))?;
             self.connector.connect(name, stream).await.map(Stream)
         })
     }
@@ -132,13 +134,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, buf)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, buf)
     }
 

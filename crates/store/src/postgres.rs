@@ -1,0 +1,367 @@
+//! PostgreSQL: any number of nodes. The lock of one row is the right to append; a batch is one transaction of
+//! two round trips: lock and look, then write and commit.
+
+mod clock;
+mod config;
+mod error;
+mod log;
+mod migrate;
+mod nodes;
+mod rows;
+mod session;
+mod snapshots;
+mod tls;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+
+use clock::SharedClock;
+pub use config::PostgresConfig;
+use error::Failure;
+use log::{Begun, Statements};
+use rows::PostgresReader;
+use session::{Path, Session, Setup, find_path};
+use tls::Tls;
+use watch::{Board, Watcher};
+
+use crate::{Begin, Error, Head, Keep, Migration, NodeInfo, Reader, Record, Snapshot, Store, Wake, Write};
+
+/// How long a node may hold the log's lock or wait for it, and any statement of a batch may take: a node that
+/// is paused while it has the lock stops the others for so long at most.
+const BATCH_LIMIT: Duration = Duration::from_secs(2);
+/// After how long without an answer a connection is given up: longer than the database itself gives anything.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a node looks for what others wrote, should it never be told.
+const POLL: Duration = Duration::from_secs(1);
+/// How old a transaction may be before its connection is looked at again: what is older was perhaps thrown out.
+const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
+/// Bytes of missed records that are read at a time without the lock.
+const PAGE_BYTES: usize = 8 << 20;
+
+/// One node's store in a PostgreSQL database that other nodes may share.
+pub struct PostgresStore {
+    runtime: Runtime,
+    config: PostgresConfig,
+    path: Path,
+    info: NodeInfo,
+    link: Option<Link>,
+    begun: Option<(Begun, Instant)>,
+    clock: SharedClock,
+    /// The state is known to come from a copy: the epoch is about to rise.
+    is_known_copy: bool,
+    snapshot_seq: u64,
+    board: Arc<Board>,
+    watcher: Option<Watcher>,
+}
+
+/// A connection that is ready for batches.
+struct Link {
+    session: Session,
+    statements: Statements,
+    /// Which database this is.
+    home: String,
+}
+
+impl PostgresStore {
+    /// Connects, creates the schema if it is not there, and brings every component's tables up to date.
+    pub fn open(
+        config: PostgresConfig,
+        info: NodeInfo,
+        migrations: &[Migration],
+    ) -> Result<PostgresStore, Error> {
+        let runtime = new_runtime()?;
+        let opened: Result<(Path, Link), Error> = runtime.block_on(async {
+            let path = find_path(&config).await.map_err(Failure::opening)?;
+            let setup = Setup::new(&config, path, BATCH_LIMIT);
+            let session = Session::open(&config, &setup, None).await.map_err(Failure::opening)?;
+            migrate::run(&session, &config, migrations).await?;
+            Ok((path, Link::new(session).await.map_err(Failure::opening)?))
+        });
+        let (path, link) = opened?;
+        if path == Path::Pooled {
+            tracing::warn!(
+                "a pooler in transaction mode is between this node and the database: statements are not \
+                 prepared, and a ticket granted by another node is delivered up to a second later"
+            );
+        }
+        Ok(PostgresStore {
+            runtime,
+            config,
+            path,
+            info,
+            link: Some(link),
+            begun: None,
+            clock: SharedClock::default(),
+            is_known_copy: false,
+            snapshot_seq: 0,
+            board: Arc::default(),
+            watcher: None,
+        })
+    }
+
+    /// Has a conversation with the database, over a new connection if the old one is gone.
+    fn talk<T>(&mut self, talk: impl AsyncFnOnce(&Link) -> Result<T, Failure>) -> Result<T, Failure> {
+        let PostgresStore { runtime, link, config, path, .. } = self;
+        let result = runtime.block_on(async {
+            let link = match link {
+                Some(link) => link,
+                None => {
+                    let setup = Setup::new(config, *path, BATCH_LIMIT);
+                    link.insert(Link::new(Session::open(config, &setup, None).await?).await?)
+                }
+            };
+            talk(link).await
+        });
+        if result.as_ref().is_err_and(Failure::ends_the_connection) {
+            self.link = None;
+        }
+        result
+    }
+
+    /// The same in a transaction, which ends with it.
+    fn transact<T>(
+        &mut self,
+        mode: &str,
+        talk: impl AsyncFnOnce(&Link) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let result = self.talk(async |link| {
+            link.session.begin(mode).await?;
+            let done = talk(link).await?;
+            link.session.script("COMMIT").await?;
+            Ok(done)
+        });
+        if result.is_err() {
+            self.undo();
+        }
+        result.map_err(Failure::outside_commit)
+    }
+
+    /// Ends a transaction without effect.
+    fn undo(&mut self) {
+        self.begun = None;
+        // Without a connection there is no transaction either.
+        if self.link.is_some() && self.talk(async |link| link.session.script("ROLLBACK").await).is_err() {
+            self.link = None;
+        }
+    }
+
+    fn try_begin(&mut self, applied: u64) -> Result<Vec<Record>, Failure> {
+        let mut clock = std::mem::take(&mut self.clock);
+        let is_known_copy = self.is_known_copy;
+        let begun = self.talk(async |link| {
+            let begun = log::begin(&link.session, &link.statements, &mut clock, applied).await?;
+            if begun.end.home != link.home && !begun.end.home.is_empty() && !is_known_copy {
+                return Err(Error::Rewritten("the database was restored or failed over".to_owned()).into());
+            }
+            Ok(begun)
+        });
+        self.clock = clock;
+        match begun {
+            Ok(mut begun) => {
+                let missed = std::mem::take(&mut begun.missed);
+                self.note_applied(begun.end.head.seq);
+                self.begun = Some((begun, Instant::now()));
+                Ok(missed)
+            }
+            Err(failure) => {
+                self.undo();
+                Err(failure)
+            }
+        }
+    }
+
+    fn try_commit(&mut self, record: &Record, writes: &[Write]) -> Result<(), (Option<usize>, Failure)> {
+        let Some((begun, since)) = self.begun.take() else { return Err((None, Failure::Lost)) };
+        let mut refused = None;
+        let result = self.talk(async |link| {
+            if since.elapsed() > SUSPICIOUS_AFTER && link.session.is_lost().await {
+                return Err(Failure::Lost);
+            }
+            log::commit(&link.session, &link.statements, &begun, &link.home, record, writes).await.map_err(
+                |(write, failure)| {
+                    refused = write;
+                    failure
+                },
+            )
+        });
+        match result {
+            Ok(end) => {
+                self.is_known_copy &= end.home == begun.end.home;
+                self.note_applied(end.head.seq);
+                Ok(())
+            }
+            Err(failure) => {
+                self.undo();
+                Err((refused, failure))
+            }
+        }
+    }
+
+    fn note_applied(&self, seq: u64) {
+        self.board.applied.store(seq, Ordering::Relaxed);
+    }
+}
+
+impl Link {
+    async fn new(session: Session) -> Result<Link, Failure> {
+        let statements = Statements::prepare(&session).await?;
+        // The table has another number in a database that was restored from a dump ...
+        let answer = session.query("SELECT CAST(CAST('log_head' AS regclass) AS oid)", &[]).await?;
+        let table: Option<u32> = answer.first().map(|row| row.try_get(0)).transpose()?;
+        // ... and the system another timeline after recovery to a point in time or a failover; where a database
+        // does not tell, restoring it has to be told to us.
+        let sql = "SELECT CAST(s.system_identifier AS TEXT) || '/' || CAST(c.timeline_id AS TEXT)
+            FROM pg_control_system() s, pg_control_checkpoint() c";
+        let system: Option<String> = match session.query(sql, &[]).await {
+            Ok(answer) => answer.first().map(|row| row.try_get(0)).transpose()?,
+            Err(failure) if failure.ends_the_connection() => return Err(failure),
+            Err(_) => None,
+        };
+        let home = format!("{}/{}", system.unwrap_or_default(), table.unwrap_or_default());
+        Ok(Link { session, statements, home })
+    }
+}
+
+impl Store for PostgresStore {
+    fn head(&mut self) -> Result<Head, Error> {
+        self.transact("READ ONLY", async |link| log::end(&link.session).await).map(|end| end.head)
+    }
+
+    fn is_copy(&mut self) -> Result<bool, Error> {
+        let is_copy = self.transact("READ ONLY", async |link| {
+            let home = log::end(&link.session).await?.home;
+            Ok(!home.is_empty() && home != link.home)
+        })?;
+        self.is_known_copy = is_copy;
+        Ok(is_copy)
+    }
+
+    fn latest_snapshot(&mut self) -> Result<Option<Snapshot>, Error> {
+        let mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let found = self.transact(mode, async |link| snapshots::latest(&link.session).await)?;
+        self.snapshot_seq = found.as_ref().map_or(0, |snapshot| snapshot.head.seq);
+        Ok(found)
+    }
+
+    fn records_after(&mut self, seq: u64, max_bytes: usize) -> Result<Vec<Record>, Error> {
+        self.transact("READ ONLY", async |link| log::records_after(&link.session, seq, max_bytes).await)
+    }
+
+    fn begin(&mut self, applied: u64) -> Result<Begin, Error> {
+        let was_linked = self.link.is_some();
+        let mut begun = self.try_begin(applied);
+        // A connection that died while it was idle costs a new one, not the batch.
+        if self.link.is_none() && was_linked {
+            begun = self.try_begin(applied);
+        }
+        let missed = begun.map_err(Failure::outside_commit)?;
+        let now_ms = self.begun.as_ref().map(|(begun, _)| begun.time.now_ms.max(0).cast_unsigned());
+        Ok(Begin { now_ms, missed })
+    }
+
+    fn commit(&mut self, record: &Record, writes: &[Write]) -> Result<(), Error> {
+        let first = match self.try_commit(record, writes) {
+            Ok(()) => return Ok(()),
+            Err(first) => first,
+        };
+        let (write, failure) = if first.1.is_passing() {
+            // It never happened. If nobody else was quicker, it still can.
+            let missed = self.begin(record.seq - 1)?.missed;
+            if !missed.is_empty() {
+                self.rollback();
+                return Err(Error::Unavailable(
+                    "this node lost the log's lock; others have gone on".to_owned(),
+                ));
+            }
+            match self.try_commit(record, writes) {
+                Ok(()) => return Ok(()),
+                Err(second) => second,
+            }
+        } else {
+            first
+        };
+        Err(match (write, failure) {
+            (Some(write), Failure::Store(Error::Row { reason, .. })) => Error::Row { write, reason },
+            (Some(write), failure) => failure.in_statement(|reason| Error::Row { write, reason }),
+            // Sent with the commit, so if the connection broke, it may have arrived.
+            (None, failure) => failure.at_commit(),
+        })
+    }
+
+    fn rollback(&mut self) {
+        if self.begun.is_some() {
+            self.undo();
+        }
+    }
+
+    fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        let known = self.snapshot_seq;
+        self.snapshot_seq = self.transact("", async |link| {
+            if !is_mine(link).await? {
+                return Ok(known);
+            }
+            // Another node was quicker: its snapshot serves as well.
+            let newest = snapshots::newest(&link.session).await?;
+            if newest > known {
+                return Ok(newest);
+            }
+            snapshots::save(&link.session, snapshot).await?;
+            Ok(snapshot.head.seq)
+        })?;
+        Ok(())
+    }
+
+    fn truncate(&mut self, keep: Keep, now_ms: u64) -> Result<bool, Error> {
+        self.transact("", async |link| {
+            Ok(is_mine(link).await? && log::truncate(&link.session, keep, now_ms).await?)
+        })
+    }
+
+    fn maintain(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn probe(&mut self, bytes: usize) -> Result<(), Error> {
+        self.transact("", async |link| snapshots::probe(&link.session, bytes).await)
+    }
+
+    fn missed(&mut self, applied: u64) -> Result<Vec<Record>, Error> {
+        let missed =
+            self.transact("READ ONLY", async |link| log::missed(&link.session, applied, PAGE_BYTES).await)?;
+        self.note_applied(missed.last().map_or(applied, |last| last.seq));
+        Ok(missed)
+    }
+
+    fn watch(&mut self, wake: Wake) -> Result<Option<Duration>, Error> {
+        let (config, info) = (self.config.clone(), self.info.clone());
+        self.watcher = Some(Watcher::start(config, self.path, info, Arc::clone(&self.board), wake)?);
+        Ok(Some(POLL))
+    }
+
+    fn announce(&mut self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.announce();
+        }
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, Error> {
+        Ok(Box::new(PostgresReader::new(self.config.clone(), self.path)?))
+    }
+}
+
+/// Whether this node may tidy up; if not, another one is at it.
+async fn is_mine(link: &Link) -> Result<bool, Failure> {
+    let answer = link.session.query("SELECT id FROM chores WHERE id = 1 FOR UPDATE SKIP LOCKED", &[]).await?;
+    Ok(!answer.is_empty())
+}
+
+fn new_runtime() -> Result<Runtime, Error> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Unavailable(format!("no event loop for the database: {error}")))
+}

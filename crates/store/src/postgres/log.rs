@@ -1,0 +1,364 @@
+//! The table `log`, one row per record, and `log_head`, one row whose lock is the right to append.
+
+use std::time::Instant;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::clock::{Reading, SharedClock};
+use super::error::Failure;
+use super::rows;
+use super::session::{Prepared, Session, in_order};
+use crate::{Error, FORMAT, Head, Keep, Record, Write};
+
+pub(super) const SCHEMA: &str = "
+CREATE TABLE log (
+    seq BIGINT PRIMARY KEY,
+    batch BYTEA NOT NULL,
+    epoch BIGINT NOT NULL,
+    time_ms BIGINT NOT NULL,
+    format BIGINT NOT NULL,
+    prev_checksum BIGINT NOT NULL,
+    checksum BIGINT NOT NULL,
+    state_digest BIGINT,
+    -- bytes of payload that the log ever had, up to the end of this record
+    position BIGINT NOT NULL,
+    payload BYTEA NOT NULL
+);
+CREATE TABLE log_head (
+    id BIGINT PRIMARY KEY CHECK (id = 1),
+    seq BIGINT NOT NULL,
+    checksum BIGINT NOT NULL,
+    epoch BIGINT NOT NULL,
+    time_ms BIGINT NOT NULL,
+    position BIGINT NOT NULL,
+    -- the format that records may have; raised only when every live node knows it
+    format BIGINT NOT NULL,
+    -- what is added to the database's clock to make the log's
+    clock_offset_ms BIGINT NOT NULL,
+    -- which database this was when the epoch last rose; another: it was restored or failed over
+    home TEXT NOT NULL
+);
+INSERT INTO log_head (id, seq, checksum, epoch, time_ms, position, format, clock_offset_ms, home)
+    VALUES (1, 0, 0, 0, 0, 0, 1, 0, '');
+";
+
+/// Missed records that are read while the log is locked: what others add between two batches, with room.
+const MAX_MISSED: usize = 64;
+/// Records that are read at a time without the lock.
+const PAGE_RECORDS: usize = 64;
+/// Records that one call of `truncate` looks at: a transaction that nobody notices.
+const TRUNCATE_RECORDS: usize = 512;
+
+const HEAD: &str = "SELECT seq, checksum, epoch, time_ms, position, format, clock_offset_ms, home FROM log_head WHERE id = 1";
+const RECORDS: &str =
+    "SELECT seq, batch, epoch, time_ms, format, prev_checksum, checksum, state_digest, payload
+    FROM log WHERE seq > $1 ORDER BY seq LIMIT $2";
+/// The database's time comes in a row of its own, without a batch. This is a statement after the lock's,
+/// because the lock's own sees the log as it was before the lock was had.
+const CLOCK_AND_MISSED: &str = "
+    SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS seq, CAST(NULL AS BYTEA) AS batch,
+        0 AS epoch, 0 AS time_ms, 0 AS format, 0 AS prev_checksum, 0 AS checksum,
+        CAST(NULL AS BIGINT) AS state_digest, CAST(NULL AS BYTEA) AS payload
+    UNION ALL
+    (SELECT seq, batch, epoch, time_ms, format, prev_checksum, checksum, state_digest, payload
+        FROM log WHERE seq > $1 ORDER BY seq LIMIT $2)";
+const INSERT: &str =
+    "INSERT INTO log (seq, batch, epoch, time_ms, format, prev_checksum, checksum, state_digest,
+    position, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const MOVE_HEAD: &str =
+    "UPDATE log_head SET seq = $1, checksum = $2, epoch = $3, time_ms = $4, position = $5,
+    clock_offset_ms = $6, home = $7 WHERE id = 1";
+/// A commit that waits for a standby must not be called done because its time is over.
+const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+
+/// What the log ends with, and what lies beside its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct End {
+    pub head: Head,
+    position: u64,
+    clock_offset_ms: i64,
+    pub home: String,
+}
+
+/// The statements of a batch, prepared.
+pub(super) struct Statements {
+    lock: Prepared,
+    missed: Prepared,
+    insert: Prepared,
+    move_head: Prepared,
+}
+
+impl Statements {
+    pub async fn prepare(session: &Session) -> Result<Statements, Failure> {
+        let numbers = |count| vec![Type::INT8; count];
+        let mut insert = numbers(10);
+        (insert[1], insert[9]) = (Type::BYTEA, Type::BYTEA);
+        let mut move_head = numbers(7);
+        move_head[6] = Type::TEXT;
+        Ok(Statements {
+            lock: session.prepare(&format!("{HEAD} FOR UPDATE"), &[]).await?,
+            missed: session.prepare(CLOCK_AND_MISSED, &numbers(2)).await?,
+            insert: session.prepare(INSERT, &insert).await?,
+            move_head: session.prepare(MOVE_HEAD, &move_head).await?,
+        })
+    }
+}
+
+/// A transaction that has the log's lock.
+pub(super) struct Begun {
+    pub end: End,
+    pub time: Reading,
+    pub missed: Vec<Record>,
+}
+
+pub(super) async fn end(session: &Session) -> Result<End, Failure> {
+    let answer = session.query(HEAD, &[]).await?;
+    end_of(&answer)
+}
+
+fn end_of(answer: &[Row]) -> Result<End, Failure> {
+    let Some(row) = answer.first() else {
+        return Err(Error::Corrupt { seq: 0, reason: "the table log_head is empty".to_owned() }.into());
+    };
+    let format = number(row, 5)?;
+    if format > u64::from(FORMAT) {
+        return Err(Error::TooNew {
+            what: "the format of the log".to_owned(),
+            found: u32::try_from(format).unwrap_or(u32::MAX),
+            known: u32::from(FORMAT),
+        }
+        .into());
+    }
+    let head = Head {
+        seq: number(row, 0)?,
+        checksum: number(row, 1)?,
+        epoch: small(row, 2)?,
+        time_ms: number(row, 3)?,
+    };
+    Ok(End { head, position: number(row, 4)?, clock_offset_ms: row.try_get(6)?, home: row.try_get(7)? })
+}
+
+/// Records after `seq`: as many as fit in `max_bytes`, at least one if there is one.
+pub(super) async fn records_after(
+    session: &Session,
+    seq: u64,
+    max_bytes: usize,
+) -> Result<Vec<Record>, Failure> {
+    let (mut found, mut bytes, mut after): (Vec<Record>, usize, u64) = (Vec::new(), 0, seq);
+    loop {
+        let (first, limit) = (signed(after), PAGE_RECORDS.cast_signed() as i64);
+        let page = session.query(RECORDS, &[(&first, Type::INT8), (&limit, Type::INT8)]).await?;
+        let is_last = page.len() < PAGE_RECORDS;
+        for row in &page {
+            let record = record(row)?;
+            after = record.seq;
+            bytes += record.payload.len() + size_of::<Record>();
+            found.push(record);
+            if bytes >= max_bytes {
+                return Ok(found);
+            }
+        }
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
+/// The next records after what was applied, if the log still goes on from there.
+pub(super) async fn missed(
+    session: &Session,
+    applied: u64,
+    max_bytes: usize,
+) -> Result<Vec<Record>, Failure> {
+    let records = records_after(session, applied, max_bytes).await?;
+    match records.first() {
+        Some(first) if first.seq == applied + 1 => {}
+        Some(first) => {
+            follows(&records, applied, &first.head())?;
+        }
+        None => {
+            let head = end(session).await?.head;
+            // It may have gone on since; what counts here is that it did not go back.
+            follows(&[], applied, &Head { seq: head.seq.min(applied), ..head })?;
+        }
+    }
+    Ok(records)
+}
+
+/// Takes the log's lock, then looks at what others wrote, then at the clock: one round trip.
+pub(super) async fn begin(
+    session: &Session,
+    statements: &Statements,
+    clock: &mut SharedClock,
+    applied: u64,
+) -> Result<Begun, Failure> {
+    let (after, limit) = (signed(applied), MAX_MISSED.cast_signed() as i64 + 1);
+    let missed_params = [(&after as _, Type::INT8), (&limit as _, Type::INT8)];
+    let (begun, locked, missed) = tokio::join!(
+        biased;
+        session.begin("ISOLATION LEVEL READ COMMITTED"),
+        session.run(&statements.lock, &[], usize::MAX),
+        session.run(&statements.missed, &missed_params, usize::MAX),
+    );
+    begun?;
+    let end = end_of(&locked?)?;
+    let (mut database_ms, mut records) = (0, Vec::new());
+    for row in &missed? {
+        match row.try_get::<_, Option<&[u8]>>(1)? {
+            None => database_ms = row.try_get(0)?,
+            Some(_) => records.push(record(row)?),
+        }
+    }
+    follows(&records, applied, &end.head)?;
+    let logged_ms = signed(end.head.time_ms);
+    let time = clock.read(database_ms, end.clock_offset_ms, logged_ms, Instant::now());
+    Ok(Begun { end, time, missed: records })
+}
+
+/// Whether these records lead from what was applied to the head, with nothing left out.
+fn follows(records: &[Record], applied: u64, head: &Head) -> Result<(), Failure> {
+    let rewritten = |reason: String| Err(Error::Rewritten(reason).into());
+    if head.seq < applied {
+        return rewritten(format!("the log ends at {}, {applied} was there before", head.seq));
+    }
+    match (records.first(), records.last()) {
+        (Some(first), _) if first.seq != applied + 1 => {
+            rewritten(format!("it begins at {} now, {} is gone", first.seq, applied + 1))
+        }
+        (_, Some(last)) if last.seq < head.seq => Err(Error::Behind.into()),
+        (None, _) if head.seq > applied => {
+            rewritten(format!("records {} to {} are gone", applied + 1, head.seq))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Inserts the record, moves the head, writes the rows and commits: one round trip. The error says which
+/// write was refused, if it was one.
+pub(super) async fn commit(
+    session: &Session,
+    statements: &Statements,
+    begun: &Begun,
+    home: &str,
+    record: &Record,
+    writes: &[Write],
+) -> Result<End, (Option<usize>, Failure)> {
+    let mut bound = Vec::with_capacity(writes.len());
+    for (index, write) in writes.iter().enumerate() {
+        bound.push(rows::bind(session, write).await.map_err(|failure| (Some(index), failure))?);
+    }
+    let (known, epoch) = (&begun.end.home, begun.end.head.epoch);
+    let home = if record.epoch > epoch || known.is_empty() { home } else { known };
+    let end = End {
+        head: record.head(),
+        position: begun.end.position + record.payload.len() as u64,
+        clock_offset_ms: begun.time.offset_ms,
+        home: home.to_owned(),
+    };
+    let seq = signed(record.seq);
+    let (batch, payload) = (record.batch.as_bytes().as_slice(), record.payload.as_slice());
+    let (epoch, time_ms, format) =
+        (i64::from(record.epoch), signed(record.time_ms), i64::from(record.format));
+    let (prev_checksum, checksum) = (signed(record.prev_checksum), signed(record.checksum));
+    let (digest, position) = (record.state_digest.map(signed), signed(end.position));
+    let int = Type::INT8;
+    let insert = [
+        (&seq as _, int.clone()),
+        (&batch as _, Type::BYTEA),
+        (&epoch as _, int.clone()),
+        (&time_ms as _, int.clone()),
+        (&format as _, int.clone()),
+        (&prev_checksum as _, int.clone()),
+        (&checksum as _, int.clone()),
+        (&digest as _, int.clone()),
+        (&position as _, int.clone()),
+        (&payload as _, Type::BYTEA),
+    ];
+    let move_head = [
+        (&seq as _, int.clone()),
+        (&checksum as _, int.clone()),
+        (&epoch as _, int.clone()),
+        (&time_ms as _, int.clone()),
+        (&position as _, int.clone()),
+        (&end.clock_offset_ms as _, int),
+        (&end.home as _, Type::TEXT),
+    ];
+    let (inserted, moved, written, committed) = tokio::join!(
+        biased;
+        session.run(&statements.insert, &insert, usize::MAX),
+        session.run(&statements.move_head, &move_head, usize::MAX),
+        in_order(bound.iter().map(|bound| bound.run(session))),
+        session.script(COMMIT),
+    );
+    // After the first refusal the database refuses all that follows and undoes the rest, so only that counts.
+    inserted.map_err(|failure| (None, failure))?;
+    moved.map_err(|failure| (None, failure))?;
+    for (index, result) in written.into_iter().enumerate() {
+        result.map_err(|failure| (Some(index), failure))?;
+    }
+    match committed {
+        Ok(()) => Ok(end),
+        Err(failure) => Err((None, Failure::Store(failure.at_commit()))),
+    }
+}
+
+/// Drops the oldest records that nobody needs; within a transaction.
+pub(super) async fn truncate(session: &Session, keep: Keep, now_ms: u64) -> Result<bool, Failure> {
+    // The floor: the last but one snapshot; without it everything is needed.
+    let floor = session.query("SELECT seq FROM snapshots ORDER BY seq DESC LIMIT 1 OFFSET 1", &[]).await?;
+    let Some(floor) = floor.first() else { return Ok(false) };
+    let (floor, limit): (i64, i64) = (floor.try_get(0)?, TRUNCATE_RECORDS.cast_signed() as i64);
+    let end = end(session).await?;
+    let sql = "SELECT seq, time_ms, position FROM log WHERE seq <= $1 ORDER BY seq LIMIT $2";
+    let oldest = session.query(sql, &[(&floor, Type::INT8), (&limit, Type::INT8)]).await?;
+    let (mut last, mut looked_at) = (None, 0);
+    for row in &oldest {
+        let young = number(row, 1)?.saturating_add(keep.age_ms) >= now_ms;
+        let near = end.position.saturating_sub(number(row, 2)?) < keep.bytes;
+        if young && near {
+            break;
+        }
+        last = Some(row.try_get::<_, i64>(0)?);
+        looked_at += 1;
+    }
+    if let Some(last) = last {
+        session.query("DELETE FROM log WHERE seq <= $1", &[(&last, Type::INT8)]).await?;
+    }
+    Ok(looked_at == TRUNCATE_RECORDS)
+}
+
+fn record(row: &Row) -> Result<Record, Failure> {
+    let batch: &[u8] = row.try_get(1)?;
+    let seq = number(row, 0)?;
+    let batch = Uuid::from_slice(batch)
+        .map_err(|error| Error::Corrupt { seq, reason: format!("its batch id: {error}") })?;
+    Ok(Record {
+        seq,
+        batch,
+        epoch: small(row, 2)?,
+        time_ms: number(row, 3)?,
+        format: small(row, 4)?,
+        prev_checksum: number(row, 5)?,
+        checksum: number(row, 6)?,
+        state_digest: row.try_get::<_, Option<i64>>(7)?.map(i64::cast_unsigned),
+        payload: row.try_get(8)?,
+    })
+}
+
+/// PostgreSQL's numbers are signed; the bits are ours.
+pub(super) fn signed(value: u64) -> i64 {
+    value.cast_signed()
+}
+
+pub(super) fn number(row: &Row, column: usize) -> Result<u64, Failure> {
+    Ok(row.try_get::<_, i64>(column)?.cast_unsigned())
+}
+
+pub(super) fn small<T: TryFrom<i64>>(row: &Row, column: usize) -> Result<T, Failure> {
+    let value: i64 = row.try_get(column)?;
+    T::try_from(value).map_err(|_| {
+        Error::Corrupt { seq: 0, reason: format!("{value} in column {column} is out of range") }.into()
+    })
+}
