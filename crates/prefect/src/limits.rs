@@ -1,0 +1,269 @@
+//! Limits as Prefect shows and changes them. Each IS the native limit of its name; a tag's is `tag:TAG`.
+
+use admit_http::{AuditEntry, Caller};
+use admit_kernel::{Command, Denial, LeaseFilter, Limit, Mode, Name, Outcome, Refill, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::answer::Answer;
+use crate::app::Prefect;
+use crate::bounds::MAX_HOLDERS;
+use crate::json::Json;
+use crate::registry::{Entry, max_of, nano_of};
+use crate::validate::Fault;
+
+/// The source of limits that are made here.
+pub(crate) const SOURCE: &str = "prefect";
+/// What makes the name of a tag's limit.
+pub(crate) const TAG_PREFIX: &str = "tag:";
+/// What the holder of a task run's lease begins with.
+pub(crate) const TASK_RUN: &str = "task_run:";
+
+/// A limit, and how much of it is in use.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) limit: Limit,
+    pub(crate) entry: Entry,
+    /// Slots in use.
+    pub(crate) active_slots: u64,
+    /// Requests that wait for it.
+    pub(crate) waiting: u32,
+    /// Task runs that hold a slot, one entry per lease, the oldest first.
+    pub(crate) task_runs: Vec<Uuid>,
+}
+
+/// What an acquisition or release says of a limit.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Brief {
+    pub(crate) id: Uuid,
+    pub(crate) name: String,
+    pub(crate) limit: i64,
+}
+
+/// A limit as the engine has it, read at one moment.
+struct Seen {
+    limit: Limit,
+    active_slots: u64,
+    waiting: u32,
+    task_runs: Vec<Uuid>,
+}
+
+impl Shown {
+    /// The limit as it was stated, unless it was changed elsewhere since.
+    pub(crate) fn max(&self) -> i64 {
+        let max = self.limit.terms.max;
+        if max_of(self.entry.stated_max) == max { self.entry.stated_max } else { max.into() }
+    }
+
+    /// The decay in slots per second as it was stated, unless it was changed elsewhere since; 0: none.
+    pub(crate) fn decay(&self) -> f64 {
+        let Refill::Decay { nano_per_second } = self.limit.terms.refill else { return 0.0 };
+        if nano_of(self.entry.stated_decay) == Some(nano_per_second) {
+            return self.entry.stated_decay;
+        }
+        #[allow(clippy::cast_precision_loss, reason = "shown, not counted with")]
+        let decay = nano_per_second as f64 / 1e9;
+        decay
+    }
+
+    pub(crate) fn brief(&self) -> Brief {
+        Brief { id: self.entry.id, name: self.entry.name.to_string(), limit: self.max() }
+    }
+
+    /// Who must be asked before it is removed or renamed.
+    pub(crate) fn owner(&self) -> Result<(), Answer> {
+        let Limit { name, source, patterns, .. } = &self.limit;
+        let why = if &**source != SOURCE {
+            format!("was made by {source}")
+        } else if !patterns.is_empty() {
+            format!("also limits {}", patterns.join(", "))
+        } else {
+            return Ok(());
+        };
+        let detail = format!(
+            "The concurrency limit {name:?} {why}, so it is not removed or renamed here; `admit limit rm {name}` removes it"
+        );
+        Err(Answer::detail(StatusCode::CONFLICT, detail))
+    }
+}
+
+fn see(state: &State, limit: &Limit) -> Seen {
+    let view = state.key_view(&limit.name, 0);
+    let active_slots = match (limit.mode, limit.terms.refill) {
+        // A disabled limit counts nothing.
+        (Mode::Off, _) => 0,
+        (_, Refill::Release) => view.running,
+        (_, Refill::Window { .. } | Refill::Decay { .. }) => view.used,
+    };
+    let holders = state.holders(&limit.name, MAX_HOLDERS);
+    let task_run = |holder: &Option<Name>| holder.as_ref()?.strip_prefix(TASK_RUN)?.parse().ok();
+    let task_runs = holders.iter().filter_map(|view| task_run(&view.holder)).collect();
+    Seen { limit: limit.clone(), active_slots, waiting: view.waiting, task_runs }
+}
+
+impl Prefect {
+    /// The limits of these names that exist, in this order.
+    pub(crate) async fn limits(&self, names: Vec<Name>) -> Result<Vec<Shown>, Answer> {
+        let seen = self.engine.read(move |state| {
+            let limits = names.iter().filter_map(|name| state.limit(name));
+            limits.map(|limit| see(state, limit)).collect::<Vec<_>>()
+        });
+        self.shown(seen.await?).await
+    }
+
+    /// The limit of this name.
+    pub(crate) async fn limit(&self, name: &str) -> Result<Option<Shown>, Answer> {
+        Ok(self.limits(vec![name.into()]).await?.pop())
+    }
+
+    /// A page of the limits whose names begin so, by name.
+    pub(crate) async fn page(
+        &self,
+        prefix: &'static str,
+        offset: usize,
+        page_size: usize,
+    ) -> Result<Vec<Shown>, Answer> {
+        let seen = self.engine.read(move |state| {
+            let all = state.limits(None, usize::MAX);
+            let fitting = all.into_iter().filter(|limit| limit.name.starts_with(prefix));
+            fitting.skip(offset).take(page_size).map(|limit| see(state, limit)).collect::<Vec<_>>()
+        });
+        self.shown(seen.await?).await
+    }
+
+    /// Adds what the table says of each. A limit that was made elsewhere gets its row when it is first looked at.
+    async fn shown(&self, seen: Vec<Seen>) -> Result<Vec<Shown>, Answer> {
+        let mut all = Vec::with_capacity(seen.len());
+        for Seen { limit, active_slots, waiting, task_runs } in seen {
+            let entry = match self.registry.entry(&limit.name) {
+                Some(entry) => entry,
+                None => self.adopt(&limit).await?,
+            };
+            all.push(Shown { limit, entry, active_slots, waiting, task_runs });
+        }
+        Ok(all)
+    }
+
+    async fn adopt(&self, limit: &Limit) -> Result<Entry, Answer> {
+        let _one_at_a_time = self.registry.changes.lock().await;
+        if let Some(entry) = self.registry.entry(&limit.name) {
+            return Ok(entry);
+        }
+        let entry = Entry::new(limit.name.clone(), limit.terms.max.into(), 0.0);
+        let row = entry.write();
+        self.engine.execute_with(None, move |_, _| vec![row.clone()]).await?;
+        self.registry.put(entry.clone());
+        Ok(entry)
+    }
+
+    /// Executes a change of a limit together with its row and the audit. The registry's lock is held.
+    pub(crate) async fn change(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        name: &Name,
+        command: Command,
+        row: Row,
+    ) -> Result<Outcome, Answer> {
+        let (audit, id, subject) = (AuditEntry::of_caller(caller), Uuid::now_v7(), name.clone());
+        let written = row.clone();
+        let outcome = self.engine.execute_with(Some(command), move |outcome, now| {
+            let describe = |limit: &Limit| serde_json::to_value(limit).unwrap_or_default();
+            let (before, after) = match outcome {
+                Some(Outcome::LimitStored { before, after }) => (before.as_deref().map(describe), Some(describe(after))),
+                Some(Outcome::LimitRemoved(limit)) => (Some(describe(limit)), None),
+                Some(Outcome::Reset { ended }) => (None, Some(serde_json::json!({ "ended": ended }))),
+                Some(Outcome::Done) => (None, None),
+                // Nothing was changed.
+                _ => return Vec::new(),
+            };
+            let audit = audit.clone().of(action, &subject, before, after).with_id(id).write(now);
+            written.writes().into_iter().chain([audit]).collect()
+        });
+        let outcome = outcome.await?.unwrap_or(Outcome::Done);
+        match outcome {
+            Outcome::Denied(denial) => Err(refused(*denial)),
+            Outcome::LimitStored { .. } | Outcome::LimitRemoved(_) | Outcome::Reset { .. } | Outcome::Done => {
+                row.note(&self.registry);
+                Ok(outcome)
+            }
+            other => Ok(other),
+        }
+    }
+}
+
+/// What becomes of a limit's row with a change.
+#[derive(Debug, Clone)]
+pub(crate) enum Row {
+    /// It stays as it is.
+    Same,
+    /// It is this.
+    Put(Box<Entry>),
+    /// It takes the place of the row of this name.
+    Move(Box<Entry>, Name),
+    /// It goes.
+    Delete(Name),
+}
+
+impl Row {
+    fn writes(&self) -> Vec<admit_engine::Write> {
+        match self {
+            Row::Same => Vec::new(),
+            Row::Put(entry) => vec![entry.write()],
+            Row::Move(entry, from) => vec![Entry::delete(from), entry.write()],
+            Row::Delete(name) => vec![Entry::delete(name)],
+        }
+    }
+
+    fn note(self, registry: &crate::registry::Registry) {
+        match self {
+            Row::Same => {}
+            Row::Put(entry) => registry.put(*entry),
+            Row::Move(entry, from) => {
+                registry.forget(&from);
+                registry.put(*entry);
+            }
+            Row::Delete(name) => registry.forget(&name),
+        }
+    }
+}
+
+/// What the engine would not take.
+pub(crate) fn refused(denial: Denial) -> Answer {
+    match denial {
+        Denial::Invalid { field, reason } => {
+            Answer::invalid(&[Fault::value_error(field, &format!("{field} {reason}"), &Json::Null)], &Json::Null)
+        }
+        Denial::Overloaded { what, max } => {
+            tracing::warn!(what, max, "the engine is at one of its bounds");
+            Answer::unavailable()
+        }
+        Denial::TooManyMatches { key, max } => {
+            let detail = format!("More than {max} limits match {key:?}; let fewer match it");
+            Answer::detail(StatusCode::UNPROCESSABLE_ENTITY, detail)
+        }
+        other => Answer::bug(other),
+    }
+}
+
+/// The leases that hold slots of a limit and fit, the oldest first; also while it is disabled.
+pub(crate) fn leases_of<'a>(state: &'a State, limit: &Limit, holder: Option<&Name>) -> impl Iterator<Item = &'a admit_kernel::Lease> {
+    /// Leases that are read at a time.
+    const PAGE: usize = 256;
+    let is_off = limit.mode == Mode::Off;
+    let name = limit.name.clone();
+    let filter = LeaseFilter {
+        key: (!is_off).then(|| name.clone()),
+        // A disabled limit counts none of its leases: those that state it are looked for among all.
+        limit: is_off.then_some(name),
+        holder: holder.cloned(),
+        after_token: 0,
+        page_size: PAGE,
+    };
+    let mut pages = std::iter::successors(Some(state.leases(&filter)), move |page| {
+        let last = page.last().filter(|_| page.len() == PAGE)?;
+        Some(state.leases(&LeaseFilter { after_token: last.token, ..filter.clone() }))
+    });
+    std::iter::from_fn(move || pages.next()).flatten()
+}

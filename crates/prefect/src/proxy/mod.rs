@@ -1,0 +1,193 @@
+//! Standing before a whole Prefect server: the two trees of concurrency limits are served here, everything else
+//! there. What the trees are asked about that is not here, a lease of a deployment's run or a limit that was
+//! made there, is asked there too.
+//!
+//! Bodies and upgraded connections are streamed, and every worker has connections of its own.
+
+mod body;
+mod bounds;
+mod headers;
+mod judge;
+mod merge;
+mod start;
+mod subject;
+mod tunnel;
+mod upstream;
+
+use std::sync::Arc;
+
+use admit_http::{Caller, Role, read_body};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use self::judge::Judge;
+use self::merge::List;
+use self::upstream::{Failure, Link};
+use crate::answer::Answer;
+use crate::app::{Prefect, may};
+use crate::bounds::MAX_BODY_BYTES;
+use crate::routes::{self, Call, Found};
+use crate::wire::{GlobalLimit, TagLimit};
+use crate::{forms, request, v1, validate};
+
+pub use self::start::IsItself;
+pub use self::upstream::{Behind, NoTrust, NoUpstream, Upstream};
+
+/// One worker's part of it.
+struct Proxy {
+    app: Prefect,
+    link: Link,
+    judge: Judge,
+}
+
+/// Everything that this port answers, with a Prefect server behind. Call it in the runtime that serves it.
+pub(crate) fn router(app: Prefect, behind: Arc<Behind>) -> Router {
+    let proxy = Proxy { app, link: Link::new(behind), judge: Judge::default() };
+    Router::new().fallback(enter).with_state(Arc::new(proxy))
+}
+
+async fn enter(State(proxy): State<Arc<Proxy>>, mut request: Request) -> Response {
+    let Some(caller) = request.extensions_mut().remove::<Caller>() else {
+        return Answer::bug("a request without its caller").into_response();
+    };
+    proxy.serve(caller, request).await.unwrap_or_else(Answer::into_response)
+}
+
+impl Proxy {
+    async fn serve(&self, caller: Caller, request: Request) -> Result<Response, Answer> {
+        if headers::came_through(request.headers(), self.link.via()) {
+            let detail = format!("{} leads back to this server; --prefect-upstream names it", self.link.upstream());
+            return Err(Answer::detail(StatusCode::LOOP_DETECTED, detail));
+        }
+        let whole = percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
+        let path = whole.strip_prefix("/api").unwrap_or_default();
+        if routes::is_ours(path) {
+            let caller = self.let_in(caller, request.headers().get(header::AUTHORIZATION)).await?;
+            return match routes::find(request.method(), path) {
+                Found::Route(route, part) => self.serve_route(caller, route.call, &part, request).await,
+                Found::OtherMethod(_) | Found::Redirect(_) => Ok(self.here(caller, request).await),
+                // A newer Prefect may have it.
+                Found::Nothing => {
+                    may(&caller, Some(Role::Acquire))?;
+                    self.pass(&caller, request).await
+                }
+            };
+        }
+        // What tells whether a server lives is open there too.
+        if !matches!(path, "/health" | "/ready") {
+            self.may_pass(&caller, &request).await?;
+        }
+        self.pass(&caller, request).await
+    }
+
+    /// The caller, with what follows from being known to the server behind: there is one kind of user there.
+    async fn let_in(&self, caller: Caller, authorization: Option<&HeaderValue>) -> Result<Caller, Answer> {
+        let Some(authorization) = authorization.filter(|_| caller.is_rejected || caller.role.is_none()) else {
+            return Ok(caller);
+        };
+        let is_known = match caller.role {
+            // On loopback credentials need not be known, only not refused.
+            Some(_) => self.judge.lets_in(&self.link, Some(authorization)).await,
+            None => self.judge.knows(&self.link, authorization).await,
+        };
+        if is_known.map_err(|failure| self.failed(&failure))? {
+            let name = Some("prefect".into());
+            return Ok(Caller { name, role: Some(Role::Operate), is_rejected: false, ..caller });
+        }
+        Ok(caller)
+    }
+
+    /// Whether a request may go through: from those who are known here, or to a server that asks by itself.
+    async fn may_pass(&self, caller: &Caller, request: &Request) -> Result<(), Answer> {
+        // On loopback everybody has a role, and credentials are for the server behind to judge.
+        if caller.role.is_some() || self.judge.asks(&self.link).await.map_err(|failure| self.failed(&failure))? {
+            return Ok(());
+        }
+        may(&self.let_in(caller.clone(), request.headers().get(header::AUTHORIZATION)).await?, Some(Role::Acquire))
+    }
+
+    async fn serve_route(
+        &self,
+        caller: Caller,
+        call: Call,
+        part: &str,
+        request: Request,
+    ) -> Result<Response, Answer> {
+        let (head, body) = request.into_parts();
+        let body = read_body(body, MAX_BODY_BYTES).await.map_err(|error| request::unreadable(&error))?;
+        if !subject::subject(call, part, &body).is_here(&self.app).await? {
+            may(&caller, Some(Role::Acquire))?;
+            return self.pass(&caller, Request::from_parts(head, Body::from(body))).await;
+        }
+        let list = match call {
+            Call::TagFilter => merge::TAGS,
+            Call::LimitFilter => merge::LIMITS,
+            _ => return Ok(self.here(caller, Request::from_parts(head, Body::from(body))).await),
+        };
+        self.merged(caller, list, head, body).await
+    }
+
+    async fn here(&self, caller: Caller, request: Request) -> Response {
+        self.app.dispatch(caller, request).await.unwrap_or_else(|refused| refused).into_response()
+    }
+
+    /// A page over both lists.
+    async fn merged(
+        &self,
+        caller: Caller,
+        list: List,
+        head: Parts,
+        body: Bytes,
+    ) -> Result<Response, Answer> {
+        let credentials = headers::credentials(&head.headers);
+        let asked = request::body(&head.headers, Body::from(body.clone())).await?;
+        let checked = validate::check(&forms::PAGE, asked.as_ref());
+        // Asked here first: what is wrong with the request, or with who asks, is said here.
+        let own = self.here(caller, Request::from_parts(head, Body::from(body))).await;
+        let (StatusCode::OK, Ok(values)) = (own.status(), checked) else { return Ok(own) };
+        let (offset, limit) = v1::page(&values);
+        let here: Vec<Value> = if list.key == merge::TAGS.key {
+            let shown = self.app.page(crate::limits::TAG_PREFIX, 0, usize::MAX).await?;
+            shown.iter().filter_map(|shown| serde_json::to_value(TagLimit::from(shown)).ok()).collect()
+        } else {
+            let shown = self.app.page("", 0, usize::MAX).await?;
+            shown.iter().filter_map(|shown| serde_json::to_value(GlobalLimit::from(shown)).ok()).collect()
+        };
+        let behind = self.link.list(list, &credentials).await.map_err(|failure| self.failed(&failure))?;
+        Ok(Answer::ok(&merge::page(here, behind, list.key, offset, limit)).into_response())
+    }
+
+    /// Sends a request to the server behind, and its answer back.
+    async fn pass(&self, caller: &Caller, mut request: Request) -> Result<Response, Answer> {
+        let upgrade = headers::upgrade(request.headers());
+        let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+        headers::remove_hop_by_hop(request.headers_mut());
+        let is_tls = self.app.options.is_tls;
+        headers::say_where_from(request.headers_mut(), caller.peer.ip(), is_tls, self.link.via());
+        if let Some(to) = upgrade {
+            headers::set_upgrade(request.headers_mut(), to);
+        }
+        let mut response = self.link.send(request).await.map_err(|failure| self.failed(&failure))?;
+        let agreed = headers::upgrade(response.headers());
+        let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if let (true, Some(client)) = (is_upgraded, client) {
+            tunnel::join(client, hyper::upgrade::on(&mut response));
+        }
+        headers::remove_hop_by_hop(response.headers_mut());
+        if let (true, Some(to)) = (is_upgraded, agreed) {
+            headers::set_upgrade(response.headers_mut(), to);
+        }
+        headers::turn_redirect(response.headers_mut(), self.link.upstream().base());
+        Ok(response.map(body::timed))
+    }
+
+    fn failed(&self, failure: &Failure) -> Answer {
+        failure.answer(self.link.upstream())
+    }
+}

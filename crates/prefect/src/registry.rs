@@ -1,0 +1,174 @@
+//! What Prefect knows of a limit that the engine does not: its id, when it was made and changed, its numbers as
+//! they were stated. A table of our own, written in the transaction of the change, and the same in memory.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use admit_engine::{Engine, Error, Migration, Row, Value, Write};
+use admit_kernel::{MAX_DECAY_NANO, MAX_SLOTS, Name};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// The tables of this crate.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    component: "prefect",
+    version: 1,
+    sql: "CREATE TABLE prefect_limits (
+              name TEXT PRIMARY KEY,
+              id BLOB NOT NULL,
+              created_us BIGINT NOT NULL,
+              updated_us BIGINT NOT NULL,
+              stated_max BIGINT NOT NULL,
+              stated_decay DOUBLE PRECISION NOT NULL,
+              denied_slots BIGINT NOT NULL
+          )",
+}];
+
+/// One row. Times are microseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) name: Name,
+    pub(crate) id: Uuid,
+    pub(crate) created_us: i64,
+    pub(crate) updated_us: i64,
+    /// The limit as it was stated: it may be negative, or more than the engine counts.
+    pub(crate) stated_max: i64,
+    /// The decay as it was stated, before it was rounded to what the engine counts in.
+    pub(crate) stated_decay: f64,
+    pub(crate) denied_slots: i64,
+}
+
+impl Entry {
+    /// A new one, of now.
+    pub(crate) fn new(name: Name, stated_max: i64, stated_decay: f64) -> Entry {
+        let now_us = now_us();
+        let id = Uuid::new_v4();
+        Entry { name, id, created_us: now_us, updated_us: now_us, stated_max, stated_decay, denied_slots: 0 }
+    }
+
+    /// The same, changed now.
+    pub(crate) fn touched(self) -> Entry {
+        Entry { updated_us: now_us(), ..self }
+    }
+
+    /// The row.
+    pub(crate) fn write(&self) -> Write {
+        Write::new(
+            "INSERT INTO prefect_limits (name, id, created_us, updated_us, stated_max, stated_decay, denied_slots)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (name) DO UPDATE SET id = excluded.id, created_us = excluded.created_us,
+                 updated_us = excluded.updated_us, stated_max = excluded.stated_max,
+                 stated_decay = excluded.stated_decay, denied_slots = excluded.denied_slots",
+            self.values(),
+        )
+    }
+
+    fn values(&self) -> Vec<Value> {
+        vec![
+            self.name.clone().into(),
+            self.id.into(),
+            self.created_us.into(),
+            self.updated_us.into(),
+            self.stated_max.into(),
+            self.stated_decay.into(),
+            self.denied_slots.into(),
+        ]
+    }
+
+    /// No row any more.
+    pub(crate) fn delete(name: &Name) -> Write {
+        Write::new("DELETE FROM prefect_limits WHERE name = $1", vec![name.clone().into()])
+    }
+}
+
+/// The slots that the engine counts with where these are stated: none below 0.
+pub(crate) fn max_of(stated: i64) -> u32 {
+    u32::try_from(stated.clamp(0, i64::from(MAX_SLOTS))).unwrap_or(MAX_SLOTS)
+}
+
+/// The decay that the engine counts with where this is stated, in 10^-9 slots per second: more than none where
+/// some is stated.
+pub(crate) fn nano_of(stated: f64) -> Option<u64> {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts saturate")]
+    let nano = (stated * 1e9).round() as u64;
+    (stated > 0.0).then_some(nano.clamp(1, MAX_DECAY_NANO))
+}
+
+fn now_us() -> i64 {
+    Timestamp::now().as_microsecond()
+}
+
+/// All rows.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    known: RwLock<Known>,
+    /// One change at a time, so that none is lost.
+    pub(crate) changes: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_name: HashMap<Name, Entry>,
+    name_of: HashMap<Uuid, Name>,
+}
+
+impl Registry {
+    /// Reads the table.
+    pub(crate) async fn load(engine: &Engine) -> Result<Registry, Error> {
+        let sql = "SELECT name, id, created_us, updated_us, stated_max, stated_decay, denied_slots FROM prefect_limits";
+        let mut known = Known::default();
+        for row in engine.query(sql, Vec::new()).await? {
+            known.put(read(&row).map_err(Error::Store)?);
+        }
+        Ok(Registry { known: RwLock::new(known), changes: tokio::sync::Mutex::new(()) })
+    }
+
+    /// The row of a limit.
+    pub(crate) fn entry(&self, name: &str) -> Option<Entry> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name).cloned()
+    }
+
+    /// The limit of this id.
+    pub(crate) fn name_of(&self, id: Uuid) -> Option<Name> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).name_of.get(&id).cloned()
+    }
+
+    /// Takes note of a row that was stored.
+    pub(crate) fn put(&self, entry: Entry) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).put(entry);
+    }
+
+    /// Takes note of a row that was removed.
+    pub(crate) fn forget(&self, name: &str) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).forget(name);
+    }
+}
+
+impl Known {
+    fn put(&mut self, entry: Entry) {
+        self.forget(&entry.name);
+        self.name_of.insert(entry.id, entry.name.clone());
+        self.by_name.insert(entry.name.clone(), entry);
+    }
+
+    fn forget(&mut self, name: &str) {
+        // A renamed limit took its id along.
+        if let Some(entry) = self.by_name.remove(name)
+            && self.name_of.get(&entry.id) == Some(&entry.name)
+        {
+            self.name_of.remove(&entry.id);
+        }
+    }
+}
+
+fn read(row: &Row) -> Result<Entry, admit_store::Error> {
+    Ok(Entry {
+        name: row.text(0)?.into(),
+        id: Uuid::from_slice(row.blob(1)?).unwrap_or_default(),
+        created_us: row.int(2)?,
+        updated_us: row.int(3)?,
+        stated_max: row.int(4)?,
+        stated_decay: row.real(5)?,
+        denied_slots: row.int(6)?,
+    })
+}

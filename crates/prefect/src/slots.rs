@@ -1,0 +1,232 @@
+//! Taking slots: at once, after a hold, or not; and giving back those that no lease stands for.
+
+use std::time::Duration;
+
+use admit_engine::Error;
+use admit_http::Caller;
+use admit_kernel::{
+    Acquire, Claim, Command, Denial, IfMissing, Limit, MAX_CLAIMS, MAX_NAME_BYTES, MAX_SLOTS, MAX_TTL_MS, MIN_TTL_MS, Name, Outcome, Part,
+    Patience, Refill, State,
+};
+use axum::http::StatusCode;
+use uuid::Uuid;
+
+use crate::answer::Answer;
+use crate::app::Prefect;
+use crate::bounds::{RETRY_AFTER, RETRY_AFTER_HOLD};
+use crate::limits::{Shown, leases_of, refused};
+use crate::places::{Place, Waiter, Who, patiently};
+
+/// The label of leases that stand for slots taken without one.
+const NO_LEASE: &str = "prefect-slots";
+/// The label of leases that the engine makes when usage is set.
+const SET_USAGE: &str = "set-usage";
+
+/// For how long slots are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Term {
+    /// As long as a lease lives that is renewed, in milliseconds.
+    Lease(u64),
+    /// Until they are given back.
+    Open,
+    /// Until a decrement gives so many back, whoever asks.
+    Unheld,
+    /// Until they have come back with time.
+    Rate,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub(crate) struct Take<'a> {
+    pub(crate) caller: &'a Caller,
+    /// Names as they were given.
+    pub(crate) names: &'a [Name],
+    /// Those of them that exist.
+    pub(crate) known: &'a [Shown],
+    pub(crate) slots: i64,
+    pub(crate) term: Term,
+    pub(crate) holder: Option<Name>,
+}
+
+/// Why slots were not taken.
+pub(crate) enum Full {
+    /// Others have them; ask again after so long.
+    Held(Duration),
+    /// For this reason.
+    Refused(Answer),
+}
+
+impl From<Answer> for Full {
+    fn from(answer: Answer) -> Full {
+        Full::Refused(answer)
+    }
+}
+
+impl From<Error> for Full {
+    fn from(error: Error) -> Full {
+        Full::Refused(error.into())
+    }
+}
+
+/// Names that a limit can have; others are those of limits that do not exist.
+pub(crate) fn possible_names(names: Vec<String>) -> Vec<Name> {
+    let is_possible = |name: &String| (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
+    names.into_iter().filter(is_possible).map(Name::from).collect()
+}
+
+impl Prefect {
+    /// Takes slots of every limit that is named, or of none. Names without a limit are passed over.
+    pub(crate) async fn take(&self, take: Take<'_>) -> Result<Uuid, Full> {
+        let claims = claims(&take)?;
+        if claims.is_empty() {
+            return Ok(Uuid::new_v4());
+        }
+        let ttl_ms = match take.term {
+            Term::Lease(ms) => Some(ms),
+            Term::Open => None,
+            // Where every slot comes back with time, a record of who took it must not stay for ever.
+            Term::Unheld => take.known.iter().all(Shown::decays).then_some(MAX_TTL_MS),
+            Term::Rate => Some(MIN_TTL_MS),
+        };
+        let mut acquire = Acquire {
+            ttl_ms,
+            rate: take.term == Term::Rate,
+            holder: take.holder.clone(),
+            patience: Patience::None,
+            ..Acquire::new(Uuid::now_v7(), claims.clone())
+        };
+        if take.term == Term::Unheld {
+            acquire.labels.insert(NO_LEASE.into(), "true".into());
+        }
+        let who = take.holder.map_or(Who::Peer(take.caller.peer), Who::Holder);
+        let waiter = Waiter { who, claims, ttl_ms, rate: acquire.rate };
+        let id = self.wait(waiter, acquire).await?;
+        if take.term == Term::Rate {
+            self.engine.execute(Command::Release { id, part: Part::All, counts: true }).await?;
+        }
+        Ok(id)
+    }
+
+    async fn wait(&self, waiter: Waiter, acquire: Acquire) -> Result<Uuid, Full> {
+        let hold = self.options.hold;
+        let kept = self.places.take(&waiter).map(|mut place| {
+            place.resume();
+            place
+        });
+        let had_place = kept.is_some();
+        let mut place = match kept {
+            Some(place) => place,
+            None if hold.is_zero() => Place::take(&self.engine, acquire.clone()),
+            None => Place::take(&self.engine, patiently(acquire.clone())),
+        };
+        // Without a hold the engine answers at once; the time is for a slow disk.
+        let mut outcome = place.wait(if hold.is_zero() { crate::MAX_HOLD } else { hold }).await;
+        if had_place && matches!(&outcome, Some(Ok(Outcome::Denied(_) | Outcome::UnknownId))) {
+            // The place was lost meanwhile: to the back of the line.
+            place = Place::take(&self.engine, patiently(acquire));
+            outcome = place.wait(hold).await;
+        }
+        match outcome {
+            None => {
+                self.places.keep(waiter, place, RETRY_AFTER_HOLD);
+                Err(Full::Held(RETRY_AFTER_HOLD))
+            }
+            Some(Ok(Outcome::Granted(_))) => Ok(place.hand_over()),
+            Some(Ok(Outcome::Denied(denial))) => {
+                // Nothing waits and nothing is held.
+                place.hand_over();
+                Err(self.denied(*denial))
+            }
+            Some(Ok(other)) => Err(Answer::bug(other).into()),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    fn denied(&self, denial: Denial) -> Full {
+        match denial {
+            Denial::Full { .. } | Denial::QueueFull { .. } | Denial::Ended { .. } => Full::Held(RETRY_AFTER),
+            // The limit was lowered between the look at it and the request.
+            Denial::Impossible { .. } => Full::Refused(too_many_slots()),
+            other => Full::Refused(refused(other)),
+        }
+    }
+
+    /// Gives back slots of a limit that no lease stands for, the oldest first; at most those that there are.
+    pub(crate) async fn give_back(&self, shown: &Shown, slots: i64) -> Result<(), Answer> {
+        let wanted = u32::try_from(slots).unwrap_or(u32::MAX).min(MAX_SLOTS);
+        let limit = shown.limit.clone();
+        let plan = self.engine.read(move |state| plan(state, &limit, wanted)).await?;
+        let given: u32 = plan.iter().map(|(_, slots)| slots).sum();
+        let release = |(id, slots)| {
+            let part = Part::Slots { key: shown.limit.name.clone(), slots };
+            Command::Release { id, part, counts: true }
+        };
+        let mut commands: Vec<Command> = plan.into_iter().map(release).collect();
+        if shown.decays() && given < wanted {
+            // The rest stands for no lease, only for a level.
+            let used = u32::try_from(shown.active_slots).unwrap_or(MAX_SLOTS).saturating_sub(wanted);
+            commands.push(Command::SetUsage { name: shown.limit.name.clone(), id: Uuid::now_v7(), used });
+        }
+        self.engine.execute_all(commands).await?;
+        Ok(())
+    }
+}
+
+/// More slots than the limit has.
+pub(crate) fn too_many_slots() -> Answer {
+    Answer::detail(StatusCode::UNPROCESSABLE_ENTITY, "Slots requested is greater than the limit")
+}
+
+/// The claims of a request: limits that exist, then names without one, as many as there is room for.
+fn claims(take: &Take<'_>) -> Result<Vec<Claim>, Answer> {
+    if take.known.len() > MAX_CLAIMS {
+        let detail = format!("{} concurrency limits are asked for at once; ask for at most {MAX_CLAIMS}", take.known.len());
+        return Err(Answer::detail(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    }
+    let slots = u32::try_from(take.slots).unwrap_or(u32::MAX).clamp(1, MAX_SLOTS);
+    let claim = |name: &Name| Claim { if_missing: IfMissing::Admit, ..Claim::limit(name.clone(), slots) };
+    let known = take.known.iter().map(|shown| &shown.limit.name);
+    let mut claims: Vec<Claim> = known.map(claim).collect();
+    // A lease may be renewed and released even where it holds nothing; slots without one need no record then.
+    if matches!(take.term, Term::Lease(_)) {
+        let unknown = take.names.iter().filter(|name| take.known.iter().all(|shown| shown.limit.name != **name));
+        claims.extend(unknown.map(claim).take(MAX_CLAIMS - take.known.len()));
+    }
+    Ok(claims)
+}
+
+/// Which leases give back how many slots: first those taken without one, then those that stand for usage that
+/// was set.
+fn plan(state: &State, limit: &Limit, wanted: u32) -> Vec<(Uuid, u32)> {
+    let mut plan = Vec::new();
+    let mut missing = wanted;
+    for label in [NO_LEASE, SET_USAGE] {
+        for lease in leases_of(state, limit, None).filter(|lease| lease.labels.contains_key(label)) {
+            if missing == 0 {
+                return plan;
+            }
+            let claim = lease.claims.iter().find(|claim| claim.key == limit.name);
+            let given = claim.map_or(0, |claim| claim.slots).min(missing);
+            missing -= given;
+            plan.push((lease.id, given));
+        }
+    }
+    plan
+}
+
+impl Shown {
+    /// Whether it is enforced, or at least counts.
+    pub(crate) fn is_active(&self) -> bool {
+        self.limit.mode != admit_kernel::Mode::Off
+    }
+
+    /// Whether it keeps anyone out.
+    pub(crate) fn is_enforced(&self) -> bool {
+        self.limit.mode == admit_kernel::Mode::Enforce
+    }
+
+    /// Whether slots come back at a rate.
+    pub(crate) fn decays(&self) -> bool {
+        matches!(self.limit.terms.refill, Refill::Decay { .. })
+    }
+}

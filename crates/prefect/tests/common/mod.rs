@@ -1,0 +1,150 @@
+//! A real listener with the dialect on it, and a client that opens a connection for each request.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use admit_engine::{Config, Engine};
+use admit_http::{Access, Listener, ListenerConfig, Serving, Shutdown, Tokens};
+use admit_prefect::{MIGRATIONS, Options, Prefect};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// A server.
+pub struct Server {
+    pub address: SocketAddr,
+    pub engine: Engine,
+    pub tokens: Arc<Tokens>,
+    folder: Option<TempDir>,
+    shutdown: Shutdown,
+    serving: Option<Serving>,
+    runtime: Runtime,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: Vec<(String, String)>,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Whether the listener asks for tokens, as it does beyond loopback.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    Open,
+    Tokens,
+}
+
+impl Server {
+    /// One in a folder of its own that holds requests for so long.
+    pub fn start(hold: Duration) -> Server {
+        Server::start_in(tempfile::tempdir().unwrap(), hold, Door::Open)
+    }
+
+    pub fn start_in(folder: TempDir, hold: Duration, door: Door) -> Server {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let migrations = [admit_http::MIGRATIONS, MIGRATIONS].concat();
+        let engine = Engine::open(Config { migrations, ..Config::new(folder.path()) }).unwrap();
+        let tokens = Arc::new(runtime.block_on(Tokens::load(&engine)).unwrap());
+        let options = Options { hold, ..Options::default() };
+        let prefect = runtime.block_on(Prefect::open(engine.clone(), tokens.clone(), options)).unwrap();
+        let access = Access::TokensBeyondLoopback { tokens: tokens.clone(), is_loopback: door == Door::Open };
+        let config = ListenerConfig::new("prefect", SocketAddr::from(([127, 0, 0, 1], 0)), access);
+        let listener = Listener::bind(config).unwrap();
+        let (address, shutdown) = (listener.address(), Shutdown::new());
+        let serving = listener.serve(move || prefect.router(), &shutdown).unwrap();
+        Server { address, engine, tokens, folder: Some(folder), shutdown, serving: Some(serving), runtime }
+    }
+
+    /// Stops it, and gives its folder back for another.
+    pub fn stop(mut self) -> TempDir {
+        self.end();
+        self.folder.take().unwrap()
+    }
+
+    fn end(&mut self) {
+        self.shutdown.trigger();
+        if let Some(serving) = self.serving.take() {
+            serving.join();
+            let _ = self.runtime.block_on(self.engine.shutdown());
+        }
+    }
+
+    pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Sends a request below `/api`, without a body.
+    pub fn get(&self, path: &str) -> Answer {
+        self.run(send(self.address, "GET", path, &[], None))
+    }
+
+    pub fn delete(&self, path: &str) -> Answer {
+        self.run(send(self.address, "DELETE", path, &[], None))
+    }
+
+    pub fn post(&self, path: &str, body: Value) -> Answer {
+        self.run(post(self.address, path, body))
+    }
+
+    pub fn patch(&self, path: &str, body: Value) -> Answer {
+        let headers = [("content-type".to_owned(), "application/json".to_owned())];
+        self.run(send(self.address, "PATCH", path, &headers, Some(body.to_string())))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+pub async fn post(address: SocketAddr, path: &str, body: Value) -> Answer {
+    let headers = [("content-type".to_owned(), "application/json".to_owned())];
+    send(address, "POST", path, &headers, Some(body.to_string())).await
+}
+
+/// Sends one request on a connection of its own.
+pub async fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(String, String)],
+    body: Option<String>,
+) -> Answer {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(format!("/api{path}")).header("host", address.to_string());
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(Bytes::from(body.unwrap_or_default()))).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let status = response.status();
+    let text = |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    drop(sender);
+    connection.abort();
+    Answer { status, headers, text: String::from_utf8_lossy(&body).into_owned() }
+}
