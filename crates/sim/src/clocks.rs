@@ -87,7 +87,8 @@ impl Clocks {
     pub fn opened(&self, floor_ms: u64) {
         let mut hands = self.hands();
         let behind = floor_ms.saturating_sub(shifted(hands.now_ms, hands.wall_ahead_ms));
-        let ahead = if behind > FOLLOWED_MS { difference(floor_ms, hands.now_ms) } else { hands.wall_ahead_ms };
+        let ahead =
+            if behind > FOLLOWED_MS { difference(floor_ms, hands.now_ms) } else { hands.wall_ahead_ms };
         hands.slip(ahead);
         hands.read_ahead_ms = None;
         hands.expected_ms = floor_ms;

@@ -257,7 +257,8 @@ impl Store for ModelStore {
 
     fn latest_snapshot(&mut self) -> Result<Option<Snapshot>, Error> {
         let disk = self.enter()?;
-        let newest = disk.snapshots.iter().rev().find(|(_, whole)| *whole).map(|(snapshot, _)| snapshot.clone());
+        let newest =
+            disk.snapshots.iter().rev().find(|(_, whole)| *whole).map(|(snapshot, _)| snapshot.clone());
         ModelStore::leave(disk, newest)
     }
 
@@ -278,8 +279,10 @@ impl Store for ModelStore {
         let disk = self.enter()?;
         let all = disk.records.iter().chain(&disk.unsynced);
         let missed = all.filter(|record| record.seq > applied).cloned().collect();
-        self.applied = disk.unsynced.last().map_or(disk.head, Record::head);
-        ModelStore::leave(disk, Begin { now_ms: None, missed })
+        let end = disk.unsynced.last().map_or(disk.head, Record::head);
+        let begin = ModelStore::leave(disk, Begin { now_ms: None, missed });
+        self.applied = end;
+        begin
     }
 
     fn commit(&mut self, record: &Record, _writes: &[Write]) -> Result<(), Error> {
@@ -296,9 +299,13 @@ impl Store for ModelStore {
             return Err(Error::Full("no space left".to_owned()));
         }
         if record.prev_checksum != self.applied.checksum || record.seq != self.applied.seq + 1 {
-            return Err(Error::Corrupt { seq: record.seq, reason: "an append that does not follow".to_owned() });
+            return Err(Error::Corrupt {
+                seq: record.seq,
+                reason: "an append that does not follow".to_owned(),
+            });
         }
-        match disk.lie {
+        let lie = disk.lie;
+        match lie {
             Some(Lie::NoSync) => {
                 disk.unsynced.push(record.clone());
                 if disk.random.per_mille(500) {
@@ -358,7 +365,8 @@ impl Store for ModelStore {
             }
             return Err(Error::Unknown("the answer is lost".to_owned()));
         }
-        let ms = if is(faults.slow) { disk.random.within(10, faults.longest_ms) } else { disk.random.below(3) };
+        let ms =
+            if is(faults.slow) { disk.random.within(10, faults.longest_ms) } else { disk.random.below(3) };
         self.clocks.pass(ms);
         Ok(())
     }

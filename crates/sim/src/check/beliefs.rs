@@ -54,11 +54,21 @@ impl Beliefs {
                     .collect();
                 return broken(
                     Rule::Believed,
-                    format!("{used} slots of {key} are believed to be held, {} at most: by {ids:?}", max(&key)),
+                    format!(
+                        "{used} slots of {key} are believed to be held, {} at most: by {ids:?}",
+                        max(&key)
+                    ),
                 );
             }
         }
         Ok(())
+    }
+
+    /// A client has given back an unknown part of what it holds.
+    pub fn count_no_more(&mut self, client: usize) {
+        if let Some(belief) = self.0.get_mut(&client) {
+            belief.takes.clear();
+        }
     }
 
     /// A client stops believing.

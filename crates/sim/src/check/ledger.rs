@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use admit_kernel::{
-    Claim, End, Event, Grant, Mode, Name, OUTAGE_AFTER_MS, OUTAGE_GRACE_MS, Patience, TermsRef, Ticket, Time,
+    Claim, Counts, End, Event, Grant, Mode, Name, OUTAGE_AFTER_MS, OUTAGE_GRACE_MS, Patience, Refill,
+    TermsRef, Ticket, Time,
 };
 use uuid::Uuid;
 
@@ -53,6 +54,8 @@ pub(crate) struct Ledger {
     most: BTreeMap<Name, u64>,
     past: Past,
     clock: u64,
+    /// When the log last spoke again after a silence.
+    silent_until: u64,
     last_token: u64,
     last: Moment,
     pub grants: u64,
@@ -106,12 +109,12 @@ impl Ledger {
 
     fn nothing_is_overdue(&self) -> Checked {
         let due = |at: Option<u64>| at.is_some_and(|at| at <= self.clock);
-        if let Some((id, _)) =
-            self.leases.iter().find(|(_, held)| due(held.expires_at) || due(held.claim_by))
+        if let Some((id, _)) = self.leases.iter().find(|(_, held)| due(held.expires_at) || due(held.claim_by))
         {
             return broken(Rule::Endings, format!("the lease {} should have expired", id.as_u128()));
         }
-        let overdue = |ticket: &Ticket| due(ticket.deadline.map(|at| at.0)) || due(ticket.poll_by.map(|at| at.0));
+        let overdue =
+            |ticket: &Ticket| due(ticket.deadline.map(|at| at.0)) || due(ticket.poll_by.map(|at| at.0));
         match self.tickets.values().find(|ticket| overdue(ticket)) {
             Some(ticket) => {
                 broken(Rule::Endings, format!("the ticket {} should have timed out", ticket.id.as_u128()))
@@ -130,7 +133,10 @@ impl Ledger {
                     return broken(Rule::Endings, format!("{} is renewed but not held", id.as_u128()));
                 };
                 if expires_at.map(|at| at.0) != ttl_ms.map(|ttl| clock + ttl) {
-                    return broken(Rule::Endings, format!("{} is renewed until {expires_at:?}", id.as_u128()));
+                    return broken(
+                        Rule::Endings,
+                        format!("{} is renewed until {expires_at:?}", id.as_u128()),
+                    );
                 }
                 held.ttl_ms = *ttl_ms;
                 held.expires_at = expires_at.map(|at| at.0);
@@ -166,7 +172,9 @@ impl Ledger {
                 self.limits.0.insert(limit.name.clone(), limit);
             }
             Event::LimitRemoved { name } => {
-                self.limits.0.remove(name);
+                if self.limits.0.remove(name).is_some_and(|limit| !limit.patterns.is_empty()) {
+                    self.most.insert(name.clone(), u64::MAX);
+                }
             }
             Event::Paused { name, until } => {
                 if let Some(limit) = self.limits.0.get_mut(name) {
@@ -190,9 +198,16 @@ impl Ledger {
     }
 
     fn note_most(&mut self, limit: &admit_kernel::Limit) {
-        let bound = if limit.mode == Mode::Enforce { u64::from(limit.terms.max) } else { u64::MAX };
+        // Starts and levels do not bound how many hold at once.
+        let bounds_holders =
+            matches!(limit.terms.refill, Refill::Release | Refill::Window { counts: Counts::Runs, .. });
+        let enforced = limit.mode == Mode::Enforce && bounds_holders;
+        let bound = if enforced { u64::from(limit.terms.max) } else { u64::MAX };
+        // Who was counted by a match that is gone is not to be counted against those who come after it.
+        let rematched =
+            self.limits.0.get(&limit.name).is_some_and(|before| before.patterns != limit.patterns);
         let most = self.most.entry(limit.name.clone()).or_default();
-        *most = (*most).max(bound);
+        *most = (*most).max(if rematched { u64::MAX } else { bound });
     }
 
     /// The most slots of a key that anybody was ever to have.
@@ -202,7 +217,9 @@ impl Ledger {
 
     /// What a lease takes of each key now.
     pub fn takes_of(&self, id: Uuid) -> Vec<(Name, u32)> {
-        self.leases.get(&id).map_or_else(Vec::new, |held| self.limits.takes(&held.claims).into_iter().collect())
+        self.leases
+            .get(&id)
+            .map_or_else(Vec::new, |held| self.limits.takes(&held.claims).into_iter().collect())
     }
 
     fn granted_at_once(&mut self, grant: &Grant) -> Checked {
@@ -239,7 +256,8 @@ impl Ledger {
         let same_queue = |other: &&Ticket| {
             other.claims == ticket.claims && other.priority == ticket.priority && other.group == ticket.group
         };
-        let first = self.tickets.values().filter(same_queue).map(|other| (other.age, other.arrival, other.id)).min();
+        let first =
+            self.tickets.values().filter(same_queue).map(|other| (other.age, other.arrival, other.id)).min();
         if let Some((.., first)) = first.filter(|first| (first.0, first.1) < (ticket.age, ticket.arrival)) {
             return broken(
                 Rule::Order,
@@ -266,7 +284,11 @@ impl Ledger {
         match self.tickets.values().find(higher) {
             Some(other) => broken(
                 Rule::Order,
-                format!("{} is granted before {}, of higher priority", ticket.id.as_u128(), other.id.as_u128()),
+                format!(
+                    "{} is granted before {}, of higher priority",
+                    ticket.id.as_u128(),
+                    other.id.as_u128()
+                ),
             ),
             None => Ok(()),
         }
@@ -307,7 +329,10 @@ impl Ledger {
                     continue;
                 }
                 if limit.is_paused(Time(self.clock)) {
-                    return broken(Rule::OverMax, format!("{} goes through paused {}", id.as_u128(), limit.name));
+                    return broken(
+                        Rule::OverMax,
+                        format!("{} goes through paused {}", id.as_u128(), limit.name),
+                    );
                 }
             }
             let live = self.live_slots(&claim.key);
@@ -351,11 +376,14 @@ impl Ledger {
                 self.expiries += 1;
                 let due = if how == End::Expired { held.expires_at } else { held.claim_by };
                 if due != Some(self.clock) {
-                    return broken(Rule::Endings, format!("{name} ends ({how:?}) at {}, due {due:?}", self.clock));
+                    return broken(
+                        Rule::Endings,
+                        format!("{name} ends ({how:?}) at {}, due {due:?}", self.clock),
+                    );
                 }
-                let spared = held.spared_until.filter(|(until, slip)| {
-                    moment.read_ms + (moment.slip_ms - slip) < *until
-                });
+                let spared = held
+                    .spared_until
+                    .filter(|(until, slip)| moment.read_ms + (moment.slip_ms - slip) < *until);
                 if let Some((until, _)) = spared {
                     return broken(
                         Rule::Outage,
@@ -414,10 +442,12 @@ impl Ledger {
         let Some(ticket) = self.tickets.remove(&id) else {
             return broken(Rule::Endings, format!("the ticket {} ends but does not wait", id.as_u128()));
         };
-        let now = Some(Time(self.clock));
         let right = match how {
-            End::TimedOut => ticket.deadline == now,
-            End::Unattended => ticket.poll_by == now && matches!(ticket.patience, Patience::Polled { .. }),
+            End::TimedOut => self.is_due(ticket.deadline.map(|at| at.0)),
+            End::Unattended => {
+                self.is_due(ticket.poll_by.map(|at| at.0))
+                    && matches!(ticket.patience, Patience::Polled { .. })
+            }
             End::Withdrawn => self.asked_to_end.contains(&id),
             End::Replaced => true,
             End::LimitRemoved => ticket.claims.iter().any(|claim| match &claim.terms {
@@ -436,7 +466,13 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether this is the moment; after a silence of the log, whether it went by meanwhile.
+    fn is_due(&self, at: Option<u64>) -> bool {
+        at.is_some_and(|at| at == self.clock || (at < self.clock && self.silent_until == self.clock))
+    }
+
     fn outage(&mut self) {
+        self.silent_until = self.clock;
         for held in self.leases.values_mut() {
             let until = self.clock + held.ttl_ms.unwrap_or(OUTAGE_GRACE_MS).min(OUTAGE_GRACE_MS);
             held.expires_at = held.expires_at.map(|at| at.max(until));

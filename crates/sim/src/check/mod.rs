@@ -10,7 +10,7 @@ mod told;
 mod usage;
 
 pub(crate) use beliefs::{Belief, Beliefs};
-pub(crate) use ledger::Ledger;
+pub(crate) use ledger::{Ledger, Moment};
 
 /// A rule that was broken, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]

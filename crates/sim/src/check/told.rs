@@ -14,7 +14,9 @@ impl Ledger {
             (Command::Release { id, part: admit_kernel::Part::All, .. }, Outcome::Released { .. }) => {
                 self.is_gone(*id, "released")
             }
-            (Command::Withdraw { id }, Outcome::Withdrawn { changed: true }) => self.is_gone(*id, "withdrawn"),
+            (Command::Withdraw { id }, Outcome::Withdrawn { changed: true }) => {
+                self.is_gone(*id, "withdrawn")
+            }
             (Command::Withdraw { id } | Command::Release { id, .. }, Outcome::UnknownId) => {
                 self.told_of(*id, outcome)
             }
