@@ -4,8 +4,8 @@ mod common;
 mod model;
 
 use admit_kernel::{
-    Acquire, Claim, Command, Counts, IfMissing, Limit, Mode, OnFull, Outcome, Part, Patience, Refill, State,
-    Terms, Time,
+    Acquire, Claim, Command, Counts, Event, IfMissing, Limit, Mode, OnFull, Outcome, Part, Patience, Refill,
+    Snapshot, State, Terms, Time,
 };
 use common::{World, id};
 use model::Model;
@@ -175,11 +175,20 @@ struct Watched {
     world: World,
     model: Model,
     made: Vec<Acquire>,
+    steps: Vec<(Time, Command)>,
+    /// Another node: it replays what each step logged.
+    follower: State,
 }
 
 impl Watched {
     fn new() -> Watched {
-        let mut watched = Watched { world: World::default(), model: Model::default(), made: Vec::new() };
+        let mut watched = Watched {
+            world: World::default(),
+            model: Model::default(),
+            made: Vec::new(),
+            steps: Vec::new(),
+            follower: State::new(),
+        };
         for limit in limits() {
             watched.run(&Command::SetLimit { limit: Box::new(limit), if_revision: None });
         }
@@ -198,6 +207,8 @@ impl Watched {
     fn step(&mut self, command: &Command) -> Outcome {
         let from = self.world.log.len();
         let outcome = self.world.run(command);
+        self.steps.push((Time(self.world.now), command.clone()));
+        self.follower.replay(&self.world.log[from..]);
         self.model.follow(command, &self.world.log[from..], self.world.now);
         self.model.check(&self.world.state);
         outcome
@@ -355,11 +366,37 @@ impl Watched {
 
 fn check(ops: &[Op]) -> Result<(), TestCaseError> {
     let mut watched = Watched::new();
-    ops.iter().for_each(|op| watched.play(op));
+    let (first, second) = ops.split_at(ops.len() / 2);
+    first.iter().for_each(|op| watched.play(op));
+    watched.world.check_replay();
+    let half = (watched.world.state.snapshot(), watched.world.log.len(), watched.steps.len());
+    second.iter().for_each(|op| watched.play(op));
     watched.world.check_replay();
     watched.drain();
     watched.world.check_replay();
+    check_copies(&watched, half);
     Ok(())
+}
+
+/// Whoever goes on from a snapshot, or replays record by record, or reads the log from disk, gets the same.
+fn check_copies(watched: &Watched, (snapshot, logged, steps): (Snapshot, usize, usize)) {
+    let log = &watched.world.log;
+    let end = watched.world.state.snapshot();
+    assert_eq!(watched.follower.snapshot(), end, "a follower");
+    assert_eq!(watched.follower.digest(), watched.world.state.digest());
+    let bytes = postcard::to_allocvec(log).expect("events are written");
+    assert_eq!(&postcard::from_bytes::<Vec<Event>>(&bytes).expect("events are read"), log);
+    let bytes = postcard::to_allocvec(&snapshot).expect("a snapshot is written");
+    let mut restored = State::restore(postcard::from_bytes(&bytes).expect("a snapshot is read"));
+    let mut events = Vec::new();
+    for (now, command) in &watched.steps[steps..] {
+        restored.step(*now, command, &mut events);
+    }
+    for (n, (event, other)) in events.iter().zip(&log[logged..]).enumerate() {
+        assert_eq!(event, other, "event {n} as the restored decides it");
+    }
+    assert_eq!(events.len(), log[logged..].len());
+    assert_eq!(restored.snapshot(), end, "the restored");
 }
 
 proptest! {

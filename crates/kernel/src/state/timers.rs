@@ -58,7 +58,31 @@ impl Timers {
     }
 }
 
+impl Timer {
+    fn key(self) -> Option<KeyIx> {
+        match self {
+            Timer::Resume(ix) | Timer::Edge(ix) | Timer::Forget(ix) => Some(ix),
+            _ => None,
+        }
+    }
+}
+
 impl State {
+    /// Takes out all timers that are due, in their order. Where a key stands in its table differs between
+    /// nodes; its name does not.
+    pub(super) fn take_due(&mut self) -> Vec<Timer> {
+        let mut due: Vec<Timer> = Vec::new();
+        while let Some((_, timer)) = self.timers.pop_due(self.seen) {
+            due.push(timer);
+        }
+        let name = |timer: Timer| timer.key().and_then(|ix| Some(&self.keys.at(ix)?.name));
+        due.sort_by(|a, b| {
+            let same_kind = std::mem::discriminant(a) == std::mem::discriminant(b);
+            if same_kind && a.key().is_some() { name(*a).cmp(&name(*b)) } else { a.cmp(b) }
+        });
+        due
+    }
+
     /// Sets anew the timers of all keys that were touched, and drops those that are of no more use.
     ///
     /// Depends on nothing but the state, so a node that replays has the same timers as the one that decided.

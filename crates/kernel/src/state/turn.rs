@@ -78,7 +78,7 @@ impl<'a> Turn<'a> {
             self.state.seen = self.state.seen.max(at);
             // All that ends at one time ends before anybody is tried: who needs two keys finds both. After an
             // outage that is all that came due in it.
-            while let Some((_, timer)) = self.state.timers.pop_due(self.state.seen) {
+            for timer in self.state.take_due() {
                 self.fire(timer);
             }
             self.settle_dirty();
