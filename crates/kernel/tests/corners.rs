@@ -256,3 +256,18 @@ fn who_continues_a_run_with_less_leaves_room_for_another() {
     assert_eq!(world.holding(2..=3), [2, 3]);
     world.check_replay();
 }
+
+#[test]
+fn an_outage_spares_a_grant_that_nobody_could_claim_also_where_the_lease_never_expires() {
+    let mut world = World::with_limits(&[Limit::new("db", Terms::concurrent(1))]);
+    world.ask(1, one("db"));
+    world.ask(2, one("db"));
+    world.release(1);
+    assert!(world.holds(2), "granted, to be claimed within 30 s");
+    world.now += 60_000;
+    world.run(&Command::Ask { id: id(2), for_ms: 0 });
+    assert!(world.holds(2), "nothing could be written meanwhile, so nobody could have asked");
+    world.pass(60_000);
+    assert!(world.holds(2), "claimed");
+    world.check_replay();
+}

@@ -15,6 +15,14 @@ use crate::{
     QueueNo, Refill, TermsRef, Ticket, Time,
 };
 
+/// How a newcomer is admitted.
+struct Fit {
+    /// An observed limit would have made it wait.
+    would_wait: bool,
+    /// Only the present counts: there is no window to remember and no level to raise.
+    is_plain: bool,
+}
+
 impl Turn<'_> {
     pub(super) fn acquire(&mut self, acquire: &Acquire) -> Outcome {
         if let Some(known) = self.repeated(acquire) {
@@ -28,7 +36,8 @@ impl Turn<'_> {
         let claims: Arc<[Claim]> = acquire.claims.as_slice().into();
         let identity = QueueIdentity { claims, priority: acquire.priority, group: acquire.group.clone() };
         // Who states the same claims waits behind those who wait for them already, or before by age.
-        let queue = self.state.queue_of.get(&identity).copied();
+        let somebody_waits = self.state.tickets > 0;
+        let queue = somebody_waits.then(|| self.state.queue_of.get(&identity).copied()).flatten();
         let candidate = Candidate {
             queue: None,
             priority: acquire.priority,
@@ -37,7 +46,7 @@ impl Turn<'_> {
             continues: acquire.continues,
         };
         let park = match self.state.judge(&candidate, &acquire.claims, queue) {
-            Ok(would_wait) => return self.grant_newcomer(acquire, identity.claims, age, would_wait),
+            Ok(fit) => return self.grant_newcomer(acquire, identity.claims, age, fit),
             Err(park) => park,
         };
         let on_full = self.state.on_full(acquire, &candidate);
@@ -82,17 +91,13 @@ impl Turn<'_> {
         }
     }
 
-    fn grant_newcomer(
-        &mut self,
-        acquire: &Acquire,
-        claims: Arc<[Claim]>,
-        age: Time,
-        would_wait: bool,
-    ) -> Outcome {
+    fn grant_newcomer(&mut self, acquire: &Acquire, claims: Arc<[Claim]>, age: Time, fit: Fit) -> Outcome {
         if self.state.leases.live >= MAX_LEASES as usize {
             return denied(Denial::Overloaded { what: "leases", max: MAX_LEASES });
         }
-        self.remember_windows(&claims);
+        if !fit.is_plain {
+            self.remember_windows(&claims);
+        }
         let grant = Grant {
             id: acquire.id,
             token: self.next_token(),
@@ -100,13 +105,15 @@ impl Turn<'_> {
             ttl_ms: acquire.ttl_ms,
             rate: acquire.rate,
             continues: acquire.continues,
-            would_wait,
+            would_wait: fit.would_wait,
             age,
             holder: acquire.holder.clone(),
             labels: Arc::new(acquire.labels.clone()),
         };
         self.emit(Event::Granted(Box::new(grant)));
-        self.raise_levels(&claims);
+        if !fit.is_plain {
+            self.raise_levels(&claims);
+        }
         self.state.lease(acquire.id).map_or(Outcome::Done, |lease| Outcome::Granted(Box::new(lease.clone())))
     }
 
@@ -216,19 +223,21 @@ impl Turn<'_> {
 }
 
 impl State {
-    /// Whether a newcomer is admitted, and then whether an observed limit would have made it wait; else where
-    /// it parks. `queue` is that of those who wait for the same claims.
+    /// How a newcomer is admitted, else where it parks. `queue` is that of those who wait for the same claims.
     fn judge(
         &self,
         candidate: &Candidate<'_>,
         claims: &[Claim],
         queue: Option<QueueNo>,
-    ) -> Result<bool, (Name, TermsRef)> {
+    ) -> Result<Fit, (Name, TermsRef)> {
         let effective = self.effective(claims);
         let behind = || effective.first().filter(|_| queue.is_some()).copied();
         match self.first_short(candidate, &effective).or_else(behind) {
             Some(claim) => Err((claim.key.clone(), claim.terms.clone())),
-            None => Ok(self.would_wait(candidate, &effective)),
+            None => Ok(Fit {
+                would_wait: self.would_wait(candidate, &effective),
+                is_plain: effective.iter().all(|claim| claim.rules.terms.refill == Refill::Release),
+            }),
         }
     }
 

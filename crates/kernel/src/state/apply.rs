@@ -197,8 +197,8 @@ impl State {
         self.digest = self.digest.wrapping_sub(lease_digest(lease));
         change(lease);
         self.digest = self.digest.wrapping_add(lease_digest(lease));
-        self.leases.expiring += usize::from(live.lease.expires_at.is_some());
-        self.leases.expiring -= usize::from(expires_at.is_some());
+        self.leases.expiring += usize::from(super::ends_by_time(&live.lease));
+        self.leases.expiring -= usize::from(expires_at.is_some() || claim_by.is_some());
         let live = self.leases.at(ix).map(|live| (live.lease.expires_at, live.lease.claim_by));
         let (new_expires_at, new_claim_by) = live.unwrap_or_default();
         if new_expires_at != expires_at {

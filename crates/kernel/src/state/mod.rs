@@ -100,7 +100,7 @@ struct Leases {
     table: Vec<Option<Box<Live>>>,
     free: Vec<LeaseIx>,
     live: usize,
-    /// Those that expire.
+    /// Those that end by the passing of time.
     expiring: usize,
 }
 
@@ -115,7 +115,7 @@ impl Leases {
 
     fn insert(&mut self, live: Box<Live>) -> LeaseIx {
         self.live += 1;
-        self.expiring += usize::from(live.lease.expires_at.is_some());
+        self.expiring += usize::from(ends_by_time(&live.lease));
         match self.free.pop() {
             Some(ix) => {
                 self.table[ix as usize] = Some(live);
@@ -132,13 +132,18 @@ impl Leases {
         let live = self.table.get_mut(ix as usize)?.take()?;
         self.free.push(ix);
         self.live -= 1;
-        self.expiring -= usize::from(live.lease.expires_at.is_some());
+        self.expiring -= usize::from(ends_by_time(&live.lease));
         Some(live)
     }
 
     fn iter(&self) -> impl Iterator<Item = (LeaseIx, &Live)> {
         self.table.iter().enumerate().filter_map(|(ix, live)| Some((ix as LeaseIx, live.as_deref()?)))
     }
+}
+
+/// Whether a lease ends by the passing of time: it expires, or lapses unless somebody claims it.
+fn ends_by_time(lease: &Lease) -> bool {
+    lease.expires_at.is_some() || lease.claim_by.is_some()
 }
 
 /// A limit and what is counted about it.
@@ -198,8 +203,8 @@ impl State {
         if self.unsettled.is_empty() { self.timers.next() } else { Some(self.seen) }
     }
 
-    /// Whether an outage would take something from someone: there are leases that expire, or tickets that
-    /// are polled. Only then an idle engine has to write heartbeats.
+    /// Whether an outage would take something from someone: there are leases that end by time, or tickets
+    /// that are polled. Only then an idle engine has to write heartbeats.
     #[must_use]
     pub fn needs_heartbeat(&self) -> bool {
         self.leases.expiring > 0 || self.tickets > 0

@@ -249,8 +249,13 @@ impl<'a> Turn<'a> {
 impl State {
     /// What a lease has raised levels by, where its release lowers them again.
     fn raised_by(&self, id: Uuid) -> Vec<(Name, TermsRef, u32)> {
-        let lease = self.lease(id).filter(|lease| !lease.rate);
-        lease.map_or_else(Vec::new, |lease| self.decaying(&lease.claims))
+        let live = self.lease_ix(id).and_then(|ix| self.leases.at(ix)).filter(|live| !live.lease.rate);
+        let has_level = |ix| {
+            let past = self.keys.at(ix).and_then(|key| key.past.as_ref());
+            past.is_some_and(|past| !past.levels.is_empty())
+        };
+        let with_levels = live.filter(|live| live.takes.iter().any(|&(ix, _)| has_level(ix)));
+        with_levels.map_or_else(Vec::new, |live| self.decaying(&live.lease.claims))
     }
 
     /// The claims that go by a level: key, terms and slots.
