@@ -10,6 +10,9 @@ pub fn run(names: &[String]) -> Result<(), String> {
     }
     let rest: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != "kernel").collect();
     if all || !rest.is_empty() {
+        if all || rest.contains(&"prefect") {
+            crate::python::environment()?;
+        }
         cargo(&["build", "--release", "-p", "admit", "-p", "admit-bench"])?;
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
         let binary = |name: &str| target.join("release").join(name).display().to_string();

@@ -2,6 +2,7 @@
 
 mod bench;
 mod command;
+mod python;
 mod test;
 
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ enum Task {
     Test,
     /// Measure the kernel and the real server, side by side with something that does nothing.
     Bench {
-        /// Only these: kernel, pairs, wakeup, restart.
+        /// Only these: kernel, pairs, wakeup, restart, prefect.
         names: Vec<String>,
     },
     /// Run the simulator: kernel, engine and a model of the store, with crashes and clock steps.
@@ -35,6 +36,8 @@ enum Task {
         #[arg(long, default_value_t = 0)]
         from: u64,
     },
+    /// Make the Python environment that tests of real clients use, under .cache/python.
+    Python,
     /// Write docs/openapi.json from the code.
     Openapi,
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
             let (seeds, from) = (seeds.to_string(), from.to_string());
             cargo(&["run", "--release", "-p", "admit-sim", "--", "--seeds", &seeds, "--from", &from])
         }
+        Task::Python => python::environment(),
         Task::Openapi => cargo(&["run", "-p", "admit-api", "--example", "openapi"]),
     };
     match done {

@@ -5,9 +5,10 @@ use crate::command::cargo;
 /// Seeds that the simulator runs as part of the tests.
 const SEEDS: &str = "10000";
 
-/// Runs every check. The tests of this workspace need nothing but the Rust toolchain and a C compiler.
+/// Runs every check. Beyond the Rust toolchain, what the tests need is installed here.
 pub fn run() -> Result<(), String> {
     c_compiler()?;
+    crate::python::environment()?;
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     cargo(&["test", "--workspace"])?;

@@ -18,6 +18,7 @@ use crate::answer::{Answer, Answered};
 use crate::bounds::{DEFAULT_HOLD, MAX_HOLD};
 use crate::json::Json;
 use crate::places::Places;
+use crate::proxy::{self, Behind};
 use crate::registry::Registry;
 use crate::routes::{self, Call, Found, Route};
 use crate::validate::{self, Refused, Values};
@@ -34,11 +35,13 @@ pub struct Options {
     pub hold: Duration,
     /// Whether the listener speaks TLS, which redirects have to say.
     pub is_tls: bool,
+    /// The Prefect server that this one stands before; none: what is not served here is not served.
+    pub behind: Option<Arc<Behind>>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { hold: DEFAULT_HOLD, is_tls: false }
+        Options { hold: DEFAULT_HOLD, is_tls: false, behind: None }
     }
 }
 
@@ -90,12 +93,17 @@ impl Prefect {
         Ok(Prefect { shared: Arc::new(Shared { engine, tokens, registry, places, options, decrements }) })
     }
 
-    /// Everything that this port answers; its requests carry a [`Caller`].
+    /// Everything that this port answers; its requests carry a [`Caller`]. Call it once in each runtime that
+    /// serves it.
     pub fn router(&self) -> Router {
+        if let Some(behind) = &self.options.behind {
+            return proxy::router(self.clone(), behind.clone());
+        }
         Router::new().fallback(enter).with_state(self.clone())
     }
 
-    async fn dispatch(&self, caller: Caller, request: Request) -> Answered {
+    /// Answers a request to what is served here.
+    pub(crate) async fn dispatch(&self, caller: Caller, request: Request) -> Answered {
         let (head, body) = request.into_parts();
         let whole = percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned();
         if whole == "/openapi.json" || whole == "/api/openapi.json" {
@@ -217,7 +225,7 @@ async fn enter(State(app): State<Prefect>, mut request: Request) -> Response {
 }
 
 /// Whether the caller may do what takes this role.
-fn may(caller: &Caller, role: Option<Role>) -> Result<(), Answer> {
+pub(crate) fn may(caller: &Caller, role: Option<Role>) -> Result<(), Answer> {
     let Some(role) = role else { return Ok(()) };
     caller.require(role).map_err(|refusal| {
         let (status, message) = match refusal {

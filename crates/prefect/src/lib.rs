@@ -5,6 +5,7 @@
 //! - `app` takes a request to its route; `request`, `json`, `validate` read it as Prefect's server does;
 //! - `v1` (tags) and `v2` (global limits) do what the routes say, on `limits` (definitions) and `slots` (use);
 //! - `places` keeps the place of a waiting client between two of its requests;
+//! - `proxy` stands before a whole Prefect server;
 //! - `registry` is the table of what Prefect knows of a limit and the engine does not.
 
 mod answer;
@@ -18,6 +19,7 @@ mod json;
 mod limits;
 mod openapi;
 mod places;
+mod proxy;
 mod registry;
 mod request;
 mod routes;
@@ -30,4 +32,5 @@ mod wire;
 pub use app::{Options, Prefect, Shared};
 pub use bounds::{DEFAULT_HOLD, MAX_BODY_BYTES, MAX_HOLD};
 pub use openapi::document;
+pub use proxy::{Behind, IsItself, NoTrust, NoUpstream, Upstream};
 pub use registry::MIGRATIONS;

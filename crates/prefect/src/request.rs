@@ -36,7 +36,8 @@ pub(crate) async fn body(headers: &HeaderMap, body: Body) -> Result<Option<Json>
     })
 }
 
-fn unreadable(error: &BodyError) -> Answer {
+/// What is said of a body that cannot be read.
+pub(crate) fn unreadable(error: &BodyError) -> Answer {
     let status = match error {
         BodyError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,

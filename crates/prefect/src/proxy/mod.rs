@@ -71,7 +71,7 @@ impl Proxy {
             let caller = self.let_in(caller, request.headers().get(header::AUTHORIZATION)).await?;
             return match routes::find(request.method(), path) {
                 Found::Route(route, part) => self.serve_route(caller, route.call, &part, request).await,
-                Found::OtherMethod(_) | Found::Redirect(_) => Ok(self.here(caller, request).await),
+                Found::OtherMethod(_) | Found::Redirect => Ok(self.here(caller, request).await),
                 // A newer Prefect may have it.
                 Found::Nothing => {
                     may(&caller, Some(Role::Acquire))?;
@@ -81,7 +81,7 @@ impl Proxy {
         }
         // What tells whether a server lives is open there too.
         if !matches!(path, "/health" | "/ready") {
-            self.may_pass(&caller, &request).await?;
+            self.may_pass(&caller, request.headers().get(header::AUTHORIZATION)).await?;
         }
         self.pass(&caller, request).await
     }
@@ -104,12 +104,12 @@ impl Proxy {
     }
 
     /// Whether a request may go through: from those who are known here, or to a server that asks by itself.
-    async fn may_pass(&self, caller: &Caller, request: &Request) -> Result<(), Answer> {
+    async fn may_pass(&self, caller: &Caller, authorization: Option<&HeaderValue>) -> Result<(), Answer> {
         // On loopback everybody has a role, and credentials are for the server behind to judge.
         if caller.role.is_some() || self.judge.asks(&self.link).await.map_err(|failure| self.failed(&failure))? {
             return Ok(());
         }
-        may(&self.let_in(caller.clone(), request.headers().get(header::AUTHORIZATION)).await?, Some(Role::Acquire))
+        may(&self.let_in(caller.clone(), authorization).await?, Some(Role::Acquire))
     }
 
     async fn serve_route(

@@ -65,14 +65,17 @@ pub(super) fn subject(call: Call, part: &str, body: &[u8]) -> Subject {
 
 impl Subject {
     /// Whether it is here. Of several limits one is enough: no slots are taken of two servers at once.
-    pub(super) async fn is_here(self, app: &Prefect) -> Result<bool, Answer> {
+    pub(super) async fn is_here(&self, app: &Prefect) -> Result<bool, Answer> {
         let names: Vec<Name> = match self {
             Subject::Here => return Ok(true),
-            Subject::Lease(id) => return Ok(app.engine.read(move |state| state.lease(&id).is_some()).await?),
-            Subject::Id(id) => app.registry.name_of(id).into_iter().collect(),
-            Subject::Limit(name) => vec![name.into()],
+            Subject::Lease(id) => {
+                let id = *id;
+                return Ok(app.engine.read(move |state| state.lease(id).is_some()).await?);
+            }
+            Subject::Id(id) => app.registry.name_of(*id).into_iter().collect(),
+            Subject::Limit(name) => vec![name.as_str().into()],
             Subject::Limits(names) if names.is_empty() => return Ok(true),
-            Subject::Limits(names) => possible_names(names),
+            Subject::Limits(names) => possible_names(names.clone()),
         };
         Ok(app.engine.read(move |state| names.iter().any(|name| state.limit(name).is_some())).await?)
     }
