@@ -40,6 +40,8 @@ pub struct Batch {
     pub answers: Vec<Result<Option<Outcome>, Error>>,
     /// What became of tickets that somebody here waits for.
     pub woken: Vec<(Uuid, Outcome)>,
+    /// Tickets that somebody here waits for and other nodes granted, as far as that is not among the woken.
+    pub granted_elsewhere: Vec<Uuid>,
     /// When it was decided.
     pub time: Time,
     /// Whether the state was dropped and read back, so that no wake-up of before can be relied upon.
@@ -54,6 +56,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.answers.clear();
         self.woken.clear();
+        self.granted_elsewhere.clear();
         self.records.clear();
         self.reloaded = false;
     }

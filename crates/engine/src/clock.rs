@@ -77,10 +77,17 @@ impl<C: Clock> LogClock<C> {
         }
     }
 
-    /// The time. `database_ms` is that of the database, where it is the clock of all nodes.
+    /// The time. `database_ms` is that of the database, where it is the clock of all nodes; the store takes its
+    /// steps out, for all of them alike.
     pub fn now(&mut self, database_ms: Option<u64>) -> Time {
-        let wall_ms = database_ms.unwrap_or_else(|| self.clock.wall_ms());
         let mono_ms = self.clock.mono_ms();
+        if let Some(wall_ms) = database_ms {
+            self.seen = Some(Seen { wall_ms, mono_ms });
+            (self.offset_ms, self.steps) = (0, 0);
+            self.last = Time(wall_ms);
+            return self.last;
+        }
+        let wall_ms = self.clock.wall_ms();
         if let Some(seen) = self.seen {
             let step = (signed(wall_ms) - signed(seen.wall_ms)) - (signed(mono_ms) - signed(seen.mono_ms));
             if step.abs() > MAX_STEP_MS {
@@ -159,6 +166,17 @@ mod tests {
         ] {
             assert_eq!(after_step(step_ms), (time, offset_ms), "a step of {step_ms} ms");
         }
+    }
+
+    #[test]
+    fn the_database_is_the_clock_whatever_this_machine_says() {
+        let mut clock = LogClock::new(Hands { wall_ms: 100_000, mono_ms: 0 });
+        clock.not_before(Time(900_000));
+        assert_eq!(clock.now(Some(900_500)), Time(900_500));
+        (clock.clock.wall_ms, clock.clock.mono_ms) = (7_200_000, 250);
+        assert_eq!(clock.estimate(), Time(900_750));
+        assert_eq!(clock.now(Some(900_800)), Time(900_800));
+        assert_eq!(clock.offset(), (0, 0));
     }
 
     #[test]

@@ -2,14 +2,30 @@
 
 use std::path::PathBuf;
 
-use admit_store::{Durability, Keep, Migration};
+use admit_store::{Durability, Keep, Migration, PostgresConfig};
+
+/// Where the log lives.
+#[derive(Debug, Clone)]
+pub enum Home {
+    /// In a folder, for this engine alone; it is made if it is not there.
+    Folder(PathBuf),
+    /// In a PostgreSQL database, which engines of other nodes may share.
+    Postgres {
+        /// The database.
+        database: PostgresConfig,
+        /// What people call this node.
+        name: String,
+        /// Where this node's API is reached; may be empty.
+        address: String,
+    },
+}
 
 /// What an engine needs to know to open.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The data folder; it is made if it is not there.
-    pub folder: PathBuf,
-    /// When a commit counts as durable.
+    /// Where the log lives.
+    pub home: Home,
+    /// When a commit counts as durable. PostgreSQL decides that for itself.
     pub durability: Durability,
     /// How much history of the log stays.
     pub keep: Keep,
@@ -22,8 +38,14 @@ pub struct Config {
 impl Config {
     /// A durable engine in this folder, with the usual bounds.
     pub fn new(folder: impl Into<PathBuf>) -> Config {
+        Config::at(Home::Folder(folder.into()))
+    }
+
+    /// A durable engine there, with the usual bounds.
+    #[must_use]
+    pub fn at(home: Home) -> Config {
         Config {
-            folder: folder.into(),
+            home,
             durability: Durability::default(),
             keep: Keep::default(),
             migrations: Vec::new(),

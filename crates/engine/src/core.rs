@@ -4,6 +4,7 @@
 //! models of both.
 
 mod attempt;
+mod follow;
 mod health;
 
 use std::time::Instant;
@@ -63,6 +64,16 @@ pub struct Core<S, C> {
     batches: u64,
     /// When the log was last written to, by the monotonic clock.
     written_at_ms: u64,
+    /// When the log's end was last seen and last looked for, by the monotonic clock; how often it was seen, and
+    /// how often it has to be when others write too.
+    looked_at_ms: u64,
+    tried_at_ms: u64,
+    looks: u64,
+    look_every_ms: Option<u64>,
+    /// The epoch has to rise with the next batch.
+    is_copy: bool,
+    /// The batch concerns tickets that nobody here waits for.
+    has_news: bool,
     /// When a tick may next be due, after this many in a row that had nothing to do.
     no_tick_before_ms: u64,
     idle_ticks: u32,
@@ -88,6 +99,12 @@ impl<S: Store, C: Clock> Core<S, C> {
             health: Health::Serving,
             batches: 0,
             written_at_ms: 0,
+            looked_at_ms: 0,
+            tried_at_ms: 0,
+            looks: 0,
+            look_every_ms: None,
+            is_copy: false,
+            has_news: false,
             no_tick_before_ms: 0,
             idle_ticks: 0,
             snapshot_seq: 0,
@@ -101,10 +118,10 @@ impl<S: Store, C: Clock> Core<S, C> {
         core.adopt(recovered);
         core.clock.not_before(core.state.now().max(Time(core.head.time_ms)));
         core.written_at_ms = core.clock.mono_ms();
-        if core.store.is_copy()? {
-            // Leases given after the copy was made are unknown here; their tokens must stay behind.
+        core.looked_at_ms = core.written_at_ms;
+        if core.is_copy {
             let mut batch = Batch::default();
-            core.run(&[Op::new(Command::RaiseEpoch)], &mut |_| false, &mut batch);
+            core.run(&[Op::new(Command::Tick)], &mut |_| false, &mut batch);
             batch.answers.pop().unwrap_or(Ok(None))?;
         }
         Ok(core)
@@ -256,6 +273,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         self.stats.seq = self.head.seq;
         self.stats.snapshot_bytes = self.snapshot_bytes;
         self.stats.serving = matches!(self.health, Health::Serving);
+        self.stats.lag_ms = self.lag_ms();
         self.stats.totals = self.state.totals();
         &mut self.stats
     }
@@ -268,6 +286,8 @@ impl<S: Store, C: Clock> Core<S, C> {
     fn refuse(&mut self, ops: &[Op], error: &Error, batch: &mut Batch) {
         self.stats.unavailable += ops.len() as u64;
         batch.answers.clear();
+        // Who was to be woken has to find out anew.
+        batch.reloaded |= !batch.woken.is_empty();
         batch.woken.clear();
         batch.answers.extend(ops.iter().map(|_| Err(error.clone())));
     }

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use admit_kernel::{Acquire, Command, Outcome, Patience, State, Time};
-use admit_store::{Keep, Row, SqliteStore, Store, Value, Write};
+use admit_store::{Keep, Node, NodeInfo, PostgresStore, Row, SqliteStore, Store, Value, Write};
 use tokio::sync::{broadcast, oneshot, watch};
 use uuid::Uuid;
 
 use crate::batch::{Committed, Op};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Bounds, Config};
+use crate::config::{Bounds, Config, Home};
 use crate::core::{Core, Options};
 use crate::inbox::{Caller, Inbox, Job, Reply};
 use crate::pending::Pending;
@@ -40,13 +40,25 @@ struct Handle {
 }
 
 impl Engine {
-    /// Opens a data folder: locks it, brings its tables up to date, reads the state back. Blocks meanwhile.
+    /// Opens the log: brings its tables up to date, reads the state back; locks the folder if it is in one.
+    /// Blocks meanwhile.
     pub fn open(config: Config) -> Result<Engine, Error> {
-        let store = SqliteStore::open(&config.folder, config.durability, &config.migrations)?;
-        let node = getrandom::u64()
+        let Config { home, durability, keep, migrations, bounds } = config;
+        let number = getrandom::u64()
             .map_err(|error| admit_store::Error::Unavailable(format!("no random numbers: {error}")))?;
-        let options = Options { keep: config.keep, ..Options::new(node) };
-        Engine::start(store, SystemClock::default(), options, config.bounds)
+        let (clock, options) = (SystemClock::default(), Options { keep, ..Options::new(number) });
+        match home {
+            Home::Folder(folder) => {
+                let store = SqliteStore::open(&folder, durability, &migrations)?;
+                Engine::start(store, clock, options, bounds)
+            }
+            Home::Postgres { database, name, address } => {
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                let info = NodeInfo { number, name, address, version };
+                let store = PostgresStore::open(database, info, &migrations)?;
+                Engine::start(store, clock, options, bounds)
+            }
+        }
     }
 
     /// Starts an engine on a store and a clock.
@@ -59,8 +71,10 @@ impl Engine {
             Error::from(admit_store::Error::Unavailable(format!("no thread for the engine: {error}")))
         };
         let queries = Queries::start(store.reader()?, store.reader()?, bounds.queries).map_err(no_thread)?;
-        let core = Core::open(store, clock, options)?;
+        let mut core = Core::open(store, clock, options)?;
         let inbox = Arc::new(Inbox::new(bounds.queue));
+        let poked = Arc::clone(&inbox);
+        core.watch(Box::new(move || poked.poke()))?;
         let records = broadcast::Sender::new(bounds.subscriber_lag);
         // The service alone keeps it: when that ends, so do the subscriptions.
         let subscribers = records.downgrade();
@@ -170,6 +184,11 @@ impl Engine {
     /// Keeps so much history of the log from now on; what is more goes with the next tidying up.
     pub fn set_keep(&self, keep: Keep) -> Result<(), Error> {
         self.handle.inbox.push(Job::Keep(keep))
+    }
+
+    /// The nodes that share the log; none where this one is alone.
+    pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
+        self.handle.queries.nodes().await
     }
 
     /// Writes a consistent copy of everything to a new file, while the engine goes on.

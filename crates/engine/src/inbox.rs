@@ -118,6 +118,7 @@ struct Lanes {
     urgent: Lane,
     usual: Lane,
     sleeping: bool,
+    poked: bool,
     closed: bool,
     overloaded: u64,
 }
@@ -166,11 +167,22 @@ impl Inbox {
         Ok(())
     }
 
-    /// Takes jobs of about this weight, the urgent ones first. If there is none, sleeps until there is or
-    /// the time is over.
-    pub fn take(&self, into: &mut Vec<Job>, mut weight: usize, sleep: Option<Duration>) {
+    /// Ends the sleep of [`Inbox::take`]: there is something to look at elsewhere.
+    pub fn poke(&self) {
         let mut lanes = self.lock();
-        let is_empty = |lanes: &mut Lanes| lanes.urgent.jobs.is_empty() && lanes.usual.jobs.is_empty();
+        lanes.poked = true;
+        if std::mem::take(&mut lanes.sleeping) {
+            drop(lanes);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Takes jobs of about this weight, the urgent ones first. If there is none, sleeps until there is, or it is
+    /// poked, or the time is over. True: it was poked.
+    pub fn take(&self, into: &mut Vec<Job>, mut weight: usize, sleep: Option<Duration>) -> bool {
+        let mut lanes = self.lock();
+        let is_empty =
+            |lanes: &mut Lanes| lanes.urgent.jobs.is_empty() && lanes.usual.jobs.is_empty() && !lanes.poked;
         if is_empty(&mut lanes) && sleep != Some(Duration::ZERO) {
             lanes.sleeping = true;
             lanes = match sleep {
@@ -194,6 +206,7 @@ impl Inbox {
         usual += weight;
         lanes.usual.take(into, &mut usual);
         lanes.urgent.take(into, &mut usual);
+        std::mem::take(&mut lanes.poked)
     }
 
     /// Takes no more; gives what was queued, to be answered.

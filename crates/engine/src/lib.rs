@@ -41,10 +41,12 @@ mod stats;
 mod subscription;
 mod waiters;
 
-pub use admit_store::{Durability, Keep, Migration, Report, Row, Value, Write, check};
+pub use admit_store::{
+    Durability, Keep, Migration, Node, NodeInfo, PostgresConfig, Report, Row, Value, Write, check,
+};
 pub use batch::{Batch, Committed, MAX_BATCH, MAX_BATCH_BYTES, Op, Rows};
 pub use clock::{Clock, SystemClock};
-pub use config::{Bounds, Config};
+pub use config::{Bounds, Config, Home};
 pub use core::{Core, Options};
 pub use engine::Engine;
 pub use error::Error;

@@ -5,16 +5,15 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 
-use admit_store::{Reader, Row, Value};
+use admit_store::{Node, Reader, Row, Value};
 use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::inbox::Reply;
 
-struct Query {
-    sql: String,
-    params: Vec<Value>,
-    reply: Reply<Vec<Row>>,
+enum Query {
+    Rows { sql: String, params: Vec<Value>, reply: Reply<Vec<Row>> },
+    Nodes(Reply<Vec<Node>>),
 }
 
 pub(crate) struct Queries {
@@ -31,9 +30,14 @@ impl Queries {
     ) -> std::io::Result<Queries> {
         let (sender, queries) = sync_channel::<Query>(max_queued);
         thread::Builder::new().name("admit-queries".to_owned()).spawn(move || {
-            for Query { sql, params, reply } in queries {
-                if !reply.is_closed() {
-                    let _ = reply.send(reader.query(&sql, &params).map_err(Error::from));
+            for query in queries {
+                // Whoever is gone has no use for the answer.
+                match query {
+                    Query::Rows { sql, params, reply } if !reply.is_closed() => {
+                        drop(reply.send(reader.query(&sql, &params).map_err(Error::from)));
+                    }
+                    Query::Rows { .. } => {}
+                    Query::Nodes(reply) => drop(reply.send(reader.nodes().map_err(Error::from))),
                 }
             }
         })?;
@@ -41,8 +45,16 @@ impl Queries {
     }
 
     pub async fn query(&self, sql: String, params: Vec<Value>) -> Result<Vec<Row>, Error> {
+        self.send(|reply| Query::Rows { sql, params, reply }).await
+    }
+
+    pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
+        self.send(Query::Nodes).await
+    }
+
+    async fn send<T>(&self, query: impl FnOnce(Reply<T>) -> Query) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.sender.try_send(Query { sql, params, reply }).map_err(|error| match error {
+        self.sender.try_send(query(reply)).map_err(|error| match error {
             TrySendError::Full(_) => Error::Overloaded { what: "queries queued", max: self.max_queued },
             TrySendError::Disconnected(_) => Error::Stopping,
         })?;

@@ -17,6 +17,8 @@ pub(crate) struct Recovered {
     pub snapshot_bytes: u64,
     /// Bytes of the records after it.
     pub tail_bytes: u64,
+    /// Leases given after this copy was made are unknown here; their tokens must stay behind.
+    pub is_copy: bool,
 }
 
 pub(crate) fn recover(store: &mut impl Store) -> Result<Recovered, Error> {
@@ -47,7 +49,8 @@ pub(crate) fn recover(store: &mut impl Store) -> Result<Recovered, Error> {
         let reason = format!("the log ends there, but a snapshot of record {} was taken", head.seq);
         return Err(admit_store::Error::Corrupt { seq: end.seq, reason }.into());
     }
-    Ok(Recovered { state, head, snapshot_seq, snapshot_bytes, tail_bytes })
+    let is_copy = store.is_copy()?;
+    Ok(Recovered { state, head, snapshot_seq, snapshot_bytes, tail_bytes, is_copy })
 }
 
 /// Applies a record that was decided elsewhere or before; gives its events.

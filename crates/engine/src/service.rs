@@ -98,10 +98,12 @@ impl<S: Store, C: Clock> Service<S, C> {
         let stop = loop {
             let sleep_ms =
                 if more_to_tidy || !self.follow_ups.is_empty() { Some(0) } else { self.sleep_ms() };
-            self.inbox.take(&mut jobs, MAX_BATCH, sleep_ms.map(Duration::from_millis));
+            let poked = self.inbox.take(&mut jobs, MAX_BATCH, sleep_ms.map(Duration::from_millis));
+            let looks = self.core.looks();
             let stop = self.accept(&mut jobs);
             self.decide();
-            self.read();
+            let seen = if self.core.looks() == looks { self.look(poked) } else { Ok(()) };
+            self.read(&seen);
             if let Some(error) = self.core.failure() {
                 break Some(error.clone());
             }
@@ -121,10 +123,8 @@ impl<S: Store, C: Clock> Service<S, C> {
         let tick = self.core.tick_in_ms();
         let next = self.waiters.next_ms();
         let mono_ms = self.core.mono_ms();
-        match (tick, next.map(|at_ms| at_ms.saturating_sub(mono_ms))) {
-            (Some(tick), Some(answer)) => Some(tick.min(answer)),
-            (tick, answer) => tick.or(answer),
-        }
+        let answer = next.map(|at_ms| at_ms.saturating_sub(mono_ms));
+        [tick, answer, self.core.look_in_ms()].into_iter().flatten().min()
     }
 
     /// Sorts jobs into operations and reads. True: stop.
@@ -244,6 +244,19 @@ impl<S: Store, C: Clock> Service<S, C> {
         self.ops.clear();
     }
 
+    /// Looks at what other nodes did, if there is reason to: they say so, it is time, or somebody reads the state.
+    fn look(&mut self, poked: bool) -> Result<(), Error> {
+        let is_due = poked || self.core.look_in_ms() == Some(0) || !self.reads.is_empty();
+        if !self.core.is_shared() || !is_due {
+            return Ok(());
+        }
+        self.batch.wants_records = self.subscribers.receiver_count() > 0;
+        let waiters = &self.waiters;
+        let seen = self.core.look(&mut |id| waiters.contains(id), &mut self.batch);
+        self.deliver();
+        seen
+    }
+
     fn deliver(&mut self) {
         let mut answers = std::mem::take(&mut self.batch.answers);
         for answer in answers.drain(..) {
@@ -260,8 +273,9 @@ impl<S: Store, C: Clock> Service<S, C> {
             // Without subscribers there is nobody to tell.
             let _ = self.subscribers.send(record);
         }
+        let refresh = |id| (Op::new(Command::Ask { id, for_ms: 0 }), Then::Refresh { id });
+        self.follow_ups.extend(self.batch.granted_elsewhere.drain(..).map(refresh));
         if self.batch.reloaded {
-            let refresh = |id| (Op::new(Command::Ask { id, for_ms: 0 }), Then::Refresh { id });
             self.follow_ups.extend(self.waiters.tickets().map(refresh));
         }
     }
@@ -347,10 +361,12 @@ impl<S: Store, C: Clock> Service<S, C> {
         }
     }
 
-    fn read(&mut self) {
+    /// Lets the readers see the state, unless what others write could not be `seen` since they asked.
+    fn read(&mut self, seen: &Result<(), Error>) {
         for read in self.reads.drain(..) {
+            let state = seen.clone().and_then(|()| self.core.state());
             // What is wrong with one reader must not stop the rest; it only looks.
-            let looked = catch_unwind(AssertUnwindSafe(|| read(self.core.state())));
+            let looked = catch_unwind(AssertUnwindSafe(|| read(state)));
             if looked.is_err() {
                 tracing::error!("a read of the state panicked");
             }

@@ -125,6 +125,8 @@ pub struct Stats {
     pub waiters: u64,
     /// Subscribers to the log.
     pub subscribers: u64,
+    /// For how long, in milliseconds, this node has not seen what others write; 0 where it is alone.
+    pub lag_ms: u64,
     /// Whether commands are being served.
     pub serving: bool,
     /// What there is in the state.

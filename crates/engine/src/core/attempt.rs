@@ -10,7 +10,6 @@ use super::{Core, DIGEST_EVERY, HEARTBEAT_MS, micros};
 use crate::Error;
 use crate::batch::{Batch, Committed, MAX_BATCH_BYTES, Op};
 use crate::clock::Clock;
-use crate::recover;
 
 /// Ticks in a row that had nothing to do, after which the wait for the next grows no more (16 ms).
 const MAX_IDLE_TICKS: u32 = 4;
@@ -46,14 +45,16 @@ impl<S: Store, C: Clock> Core<S, C> {
         batch.woken.clear();
         self.events.clear();
         self.encoded.clear();
-        let begin =
-            self.store.begin(self.head.seq).map_err(|error| Failed::Before(self.away(error, false)))?;
-        let granted_elsewhere = self.catch_up(&begin.missed, is_awaited, batch).map_err(Failed::Before)?;
-        let now = self.clock.now(begin.now_ms).max(self.state.now());
+        self.has_news = false;
+        let now_ms = self.begin(is_awaited, batch).map_err(Failed::Before)?;
+        let now = self.clock.now(now_ms).max(self.state.now());
         batch.time = now;
 
         let mut decided = Decided { scanned: 0, writes: Vec::new(), owners: Vec::new() };
-        for id in granted_elsewhere {
+        if self.is_copy {
+            self.state.step(now, &Command::RaiseEpoch, &mut self.events);
+        }
+        for id in std::mem::take(&mut batch.granted_elsewhere) {
             self.claim(now, id, batch);
         }
         self.scan(now, &mut decided.scanned, is_awaited, batch);
@@ -89,41 +90,6 @@ impl<S: Store, C: Clock> Core<S, C> {
         self.commit(now, &decided, batch)
     }
 
-    /// Applies what other nodes did; gives the tickets awaited here that they granted.
-    fn catch_up(
-        &mut self,
-        missed: &[Record],
-        is_awaited: &mut dyn FnMut(&Uuid) -> bool,
-        batch: &mut Batch,
-    ) -> Result<Vec<Uuid>, Error> {
-        let mut granted = Vec::new();
-        for record in missed {
-            let events = match recover::replay(&mut self.state, &mut self.head, record) {
-                Ok(events) => events,
-                Err(error) => {
-                    self.store.rollback();
-                    self.reload(batch);
-                    return Err(error);
-                }
-            };
-            self.tail_bytes += record.payload.len() as u64;
-            for event in &events {
-                match event {
-                    Event::TicketGranted { id, .. } if is_awaited(id) => granted.push(*id),
-                    Event::TicketEnded { id, how } if is_awaited(id) => {
-                        batch.woken.push((*id, self.ended(*id, *how)));
-                    }
-                    _ => {}
-                }
-            }
-            if batch.wants_records {
-                let time = Time(record.time_ms);
-                batch.records.push(Committed { seq: record.seq, time, events: events.into() });
-            }
-        }
-        Ok(granted)
-    }
-
     /// Looks through the new events: encodes them, counts them, and sees to those who wait.
     fn scan(
         &mut self,
@@ -150,6 +116,8 @@ impl<S: Store, C: Clock> Core<S, C> {
                     self.stats.tickets_ended += 1;
                     if is_awaited(&id) {
                         batch.woken.push((id, self.ended(id, how)));
+                    } else {
+                        self.has_news = true;
                     }
                 }
                 Event::TicketGranted { id, .. } => {
@@ -160,6 +128,8 @@ impl<S: Store, C: Clock> Core<S, C> {
                     }
                     if is_awaited(&id) {
                         self.claim(now, id, batch);
+                    } else {
+                        self.has_news = true;
                     }
                 }
                 _ => {}
@@ -173,7 +143,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         batch.woken.push((id, outcome));
     }
 
-    fn ended(&self, id: Uuid, how: End) -> Outcome {
+    pub(super) fn ended(&self, id: Uuid, how: End) -> Outcome {
         let (how, at) = self.state.ended(id).unwrap_or((how, self.state.now()));
         Outcome::Denied(Box::new(Denial::Ended { how, at }))
     }
@@ -198,7 +168,11 @@ impl<S: Store, C: Clock> Core<S, C> {
             Err(error) => return Err(Failed::After(error)),
         }
         self.head = record.head();
+        self.is_copy = false;
         self.written_at_ms = self.clock.mono_ms();
+        if self.has_news {
+            self.store.announce();
+        }
         self.tail_bytes += record.payload.len() as u64;
         self.stats.commit_us.add(micros(started));
         self.stats.records += 1;

@@ -66,7 +66,14 @@ impl<S: Store, C: Clock> Core<S, C> {
     pub(super) fn away(&mut self, error: admit_store::Error, reload: bool) -> Error {
         use admit_store::Error as E;
         match error {
-            E::Full(_) | E::Unavailable(_) | E::Unknown(_) | E::Query(_) | E::Row { .. } | E::File { .. } => {
+            E::Full(_)
+            | E::Unavailable(_)
+            | E::Unknown(_)
+            | E::Behind
+            | E::Rewritten(_)
+            | E::Query(_)
+            | E::Row { .. }
+            | E::File { .. } => {
                 tracing::error!(%error, "the store cannot be written; commands are refused until it can");
                 let reason = error.to_string();
                 let full = matches!(error, E::Full(_));
@@ -74,7 +81,7 @@ impl<S: Store, C: Clock> Core<S, C> {
                 self.health = Health::Away { retry_at_ms, reason: reason.clone(), full, reload };
                 unavailable(reason)
             }
-            E::Locked { .. } | E::Corrupt { .. } | E::TooNew { .. } | E::Fatal(_) => {
+            E::Locked { .. } | E::Corrupt { .. } | E::TooNew { .. } | E::Refused(_) | E::Fatal(_) => {
                 tracing::error!(%error, "the store failed for good");
                 self.health = Health::Failed(error.clone().into());
                 error.into()
@@ -106,6 +113,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         self.snapshot_seq = recovered.snapshot_seq;
         self.snapshot_bytes = recovered.snapshot_bytes;
         self.tail_bytes = recovered.tail_bytes;
+        self.is_copy = recovered.is_copy;
     }
 }
 
