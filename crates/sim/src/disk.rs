@@ -157,9 +157,12 @@ impl Disk {
     pub fn open(&mut self, damage_snapshot: bool) {
         self.dead = false;
         self.torn = None;
-        if damage_snapshot && self.snapshots.len() == KEPT_SNAPSHOTS {
+        // One damaged snapshot has to be survived, two need not.
+        if let [(_, true), (_, newest)] = &mut self.snapshots[..]
+            && damage_snapshot
+        {
             self.injected.damaged_snapshots += 1;
-            self.snapshots[KEPT_SNAPSHOTS - 1].1 = false;
+            *newest = false;
         }
     }
 

@@ -13,8 +13,8 @@ use crate::random::Random;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub clients: usize,
-    /// Runs of the engine before everything calms down.
-    pub runs: u64,
+    /// Records of the log after which everything calms down.
+    pub records: u64,
     pub limits: Vec<Limit>,
     /// What is asked for.
     pub shapes: Vec<Vec<Claim>>,
@@ -70,7 +70,7 @@ impl Plan {
         };
         Plan {
             clients: usize::try_from(random.within(2, 12)).unwrap_or(2),
-            runs: random.within(100, 400),
+            records: random.within(50, 500),
             limits,
             shapes,
             faults,

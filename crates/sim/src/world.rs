@@ -18,6 +18,8 @@ use crate::{Counts, Sabotage};
 const CALM_MS: u64 = 2 * 3_600_000;
 /// Happenings of one seed at most; more means that something runs in circles.
 const MAX_HAPPENINGS: u64 = 200_000;
+/// Happenings before everything calms down, however little came of them.
+const MAX_TROUBLED: u64 = 20_000;
 /// The last of what happened that is told when a rule is broken.
 const TOLD: usize = 60;
 
@@ -166,7 +168,8 @@ impl World {
             self.clocks.advance_to(at);
             self.counts.steps += 1;
             self.happen(happening)?;
-            if !self.quiet && self.counts.batches >= self.plan.runs {
+            let enough = self.counts.records >= self.plan.records || self.counts.steps >= MAX_TROUBLED;
+            if !self.quiet && enough {
                 self.calm_down();
                 calm_by = self.now() + CALM_MS;
             }

@@ -203,9 +203,9 @@ impl Ledger {
             matches!(limit.terms.refill, Refill::Release | Refill::Window { counts: Counts::Runs, .. });
         let enforced = limit.mode == Mode::Enforce && bounds_holders;
         let bound = if enforced { u64::from(limit.terms.max) } else { u64::MAX };
-        // Who was counted by a match that is gone is not to be counted against those who come after it.
-        let rematched =
-            self.limits.0.get(&limit.name).is_some_and(|before| before.patterns != limit.patterns);
+        // A match finds those that hold already: they count, and nobody is evicted.
+        let patterns = self.limits.0.get(&limit.name).map_or(&[][..], |before| &before.patterns);
+        let rematched = patterns != limit.patterns && !self.leases.is_empty();
         let most = self.most.entry(limit.name.clone()).or_default();
         *most = (*most).max(if rematched { u64::MAX } else { bound });
     }

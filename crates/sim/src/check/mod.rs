@@ -6,6 +6,8 @@
 
 mod beliefs;
 mod ledger;
+#[cfg(test)]
+mod tests;
 mod told;
 mod usage;
 
