@@ -267,7 +267,7 @@ impl Acceptor {
             };
             // The worker's own reactor is to watch the connection, not this thread's.
             match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
-                Ok((stream, peer)) => self.hand_over(stream, peer),
+                Ok((stream, peer)) => self.hand_over(stream, peer).await,
                 Err(error) if no_files(&error) => {
                     tracing::warn!(listener = self.name, %error, "no file is left for a new connection; closing idle ones");
                     for worker in &self.workers {
@@ -281,17 +281,24 @@ impl Acceptor {
         }
     }
 
-    fn hand_over(&mut self, stream: TcpStream, peer: SocketAddr) {
+    async fn hand_over(&mut self, stream: TcpStream, peer: SocketAddr) {
         self.connections.accepted.fetch_add(1, Relaxed);
         let socket = SockRef::from(&stream);
         // Only a client that is gone already makes these fail.
         if stream.set_nodelay(true).and_then(|()| socket.set_tcp_keepalive(&KEEPALIVE)).is_err() {
             return;
         }
-        self.next = (self.next + 1) % self.workers.len();
-        if self.workers[self.next].try_send(Order::Serve(stream, peer)).is_err() {
-            self.connections.refused.fetch_add(1, Relaxed);
+        // The next worker that has room; when none has, new clients wait where the system queues them.
+        let mut order = Order::Serve(stream, peer);
+        for _ in 0..self.workers.len() {
+            self.next = (self.next + 1) % self.workers.len();
+            match self.workers[self.next].try_send(order) {
+                Ok(()) => return,
+                Err(refused) => order = refused.into_inner(),
+            }
         }
+        // A worker that is gone has been told to stop, as this thread will be.
+        let _ = self.workers[self.next].send(order).await;
     }
 }
 
