@@ -91,8 +91,8 @@ impl Shown {
 fn see(state: &State, limit: &Limit) -> Seen {
     let view = state.key_view(&limit.name, 0);
     let active_slots = match (limit.mode, limit.terms.refill) {
-        // A disabled limit counts nothing.
-        (Mode::Off, _) => 0,
+        // A disabled limit counts no lease.
+        (Mode::Off, Refill::Release) => 0,
         (_, Refill::Release) => view.running,
         (_, Refill::Window { .. } | Refill::Decay { .. }) => view.used,
     };

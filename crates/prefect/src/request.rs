@@ -23,7 +23,7 @@ pub(crate) async fn body(headers: &HeaderMap, body: Body) -> Result<Option<Json>
         return Ok(None);
     }
     if !is_json(headers) {
-        return Ok(Some(Json::Text(String::from_utf8_lossy(&bytes).into_owned())));
+        return Ok(Some(Json::Other(String::from_utf8_lossy(&bytes).into_owned())));
     }
     let no_json = || Answer::detail(StatusCode::BAD_REQUEST, "There was an error parsing the body");
     let text = std::str::from_utf8(&bytes).map_err(|_| no_json())?;

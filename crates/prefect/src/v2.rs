@@ -202,6 +202,8 @@ async fn rename_is_possible(app: &Prefect, shown: &Shown, name: &Name) -> Result
 pub(crate) async fn delete(app: &Prefect, asked: &Asked) -> Answered {
     let shown = find(app, &asked.part).await?;
     shown.owner()?;
+    // Slots that nobody holds go with the limit: what is made anew is free.
+    app.give_back(&shown, i64::MAX).await?;
     let name = shown.limit.name;
     let _one_at_a_time = app.registry.changes.lock().await;
     let remove = Command::RemoveLimit { name: name.clone(), if_revision: None };

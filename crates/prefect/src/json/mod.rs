@@ -24,6 +24,8 @@ pub(crate) enum Json {
     List(Vec<Json>),
     /// An object: no two members of the same name.
     Object(Vec<(String, Json)>),
+    /// A body that says it is no JSON.
+    Other(String),
 }
 
 impl Json {
@@ -52,7 +54,7 @@ impl Json {
             Json::Bool(value) => to.push_str(if *value { "true" } else { "false" }),
             Json::Int(digits) => to.push_str(digits),
             Json::Float(value, text) => to.push_str(if value.is_finite() { text } else { "null" }),
-            Json::Text(text) => write_text(text, to),
+            Json::Text(text) | Json::Other(text) => write_text(text, to),
             Json::List(items) => {
                 to.push('[');
                 for (n, item) in items.iter().enumerate() {

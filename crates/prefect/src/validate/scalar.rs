@@ -87,7 +87,7 @@ pub(super) fn int(given: &Json, bounds: &Bounds<i64>) -> Result<Value, Fault> {
             let digits = digits(text).ok_or_else(unparsable)?;
             digits.parse().map_err(|_| too_large(given, digits.starts_with('-')))?
         }
-        Json::Null | Json::List(_) | Json::Object(_) => {
+        Json::Null | Json::List(_) | Json::Object(_) | Json::Other(_) => {
             return Err(Fault::new("int_type", "Input should be a valid integer", given));
         }
     };
@@ -158,7 +158,7 @@ pub(super) fn float(given: &Json, bounds: &Bounds<f64>) -> Result<Value, Fault> 
             let text = without_underscores(text.trim()).ok_or_else(unparsable)?;
             text.parse().map_err(|_| unparsable())?
         }
-        Json::Null | Json::List(_) | Json::Object(_) => {
+        Json::Null | Json::List(_) | Json::Object(_) | Json::Other(_) => {
             return Err(Fault::new("float_type", "Input should be a valid number", given));
         }
     };

@@ -72,4 +72,30 @@ pub const DIFFERENCES: &[Difference] = &[
         r#"[{"id":"${db}","name":"db","limit":2}]"#,
         "A limit that was reset is free.",
     ),
+    sooner("v2/increment_by_v1/full", r#"{"detail":"Concurrency limit for the heavy tag has been reached"}"#),
+    differs(
+        "v2/read/disabled_in_use",
+        200,
+        r#"{"id":"${db}","created":"$timestamp","updated":"$timestamp","active":false,"name":"db","limit":1,"active_slots":0,"slot_decay_per_second":0.0}"#,
+        "A disabled limit counts nothing; its leases count again once it is enabled.",
+    ),
+    differs(
+        "v2/read/after_reenable",
+        200,
+        r#"{"id":"${db}","created":"$timestamp","updated":"$timestamp","active":true,"name":"db","limit":1,"active_slots":0,"slot_decay_per_second":0.0}"#,
+        "A lease that is released while its limit is disabled is released.",
+    ),
+    differs(
+        "v2/increment/after_reenable",
+        200,
+        r#"[{"id":"${db}","name":"db","limit":1}]"#,
+        "A lease that is released while its limit is disabled is released.",
+    ),
+    differs(
+        "v2/delete/by_v1_id",
+        404,
+        r#"{"detail":"Concurrency limit not found"}"#,
+        "The tag API removes limits of tags; it does not show others either.",
+    ),
+    differs("v2/delete/gone", 204, "null", "It was not removed before: see v2/delete/by_v1_id."),
 ];
