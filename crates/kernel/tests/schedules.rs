@@ -399,11 +399,18 @@ fn check_copies(watched: &Watched, (snapshot, logged, steps): (Snapshot, usize, 
     assert_eq!(restored.snapshot(), end, "the restored");
 }
 
+/// Schedules of one run: some seconds of them, or as many as `PROPTEST_CASES` says.
+fn config() -> ProptestConfig {
+    let told = std::env::var_os("PROPTEST_CASES").is_some();
+    let cases = if told { ProptestConfig::default().cases } else { 1_500 };
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
-    fn the_kernel_does_what_the_naive_model_allows(ops in prop::collection::vec(op(), 1..80)) {
+    fn invariant_03_no_schedule_admits_more_than_the_naive_model_allows(ops in prop::collection::vec(op(), 1..80)) {
         check(&ops)?;
     }
 }

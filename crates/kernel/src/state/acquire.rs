@@ -36,7 +36,8 @@ impl Turn<'_> {
         let claims: Arc<[Claim]> = acquire.claims.as_slice().into();
         let identity = QueueIdentity { claims, priority: acquire.priority, group: acquire.group.clone() };
         // Who states the same claims waits behind those who wait for them already, or before by age.
-        let somebody_waits = self.state.tickets > 0;
+        let waits_at = |claim: &Claim| self.state.keys.get(&claim.key).is_some_and(|key| key.waiting > 0);
+        let somebody_waits = self.state.tickets > 0 && acquire.claims.iter().any(waits_at);
         let queue = somebody_waits.then(|| self.state.queue_of.get(&identity).copied()).flatten();
         let candidate = Candidate {
             queue: None,

@@ -13,6 +13,9 @@ use crate::{
     TermsRef, Time,
 };
 
+/// Ends that are forgotten together where there are too many.
+const FORGET_AT_ONCE: usize = 64;
+
 impl State {
     pub(super) fn apply(&mut self, event: &Event) {
         let touched = self.touched.len();
@@ -97,10 +100,11 @@ impl State {
     pub(super) fn end_id(&mut self, id: Uuid, how: End) {
         self.ids.insert(id, Id::Ended { how, at: self.logged });
         self.ended.push_back((self.logged, id));
-        if self.ended.len() > MAX_ENDED
-            && let Some((at, oldest)) = self.ended.pop_front()
-        {
-            self.forget_id(oldest, at);
+        if self.ended.len() > MAX_ENDED {
+            // Many at once: each of them is a wait for memory, and a core waits for several together.
+            for (at, oldest) in self.ended.drain(..FORGET_AT_ONCE).collect::<Vec<_>>() {
+                self.forget_id(oldest, at);
+            }
         }
     }
 

@@ -41,8 +41,11 @@ struct KeyRecord {
     levels: Vec<(TermsRef, Level)>,
     samples_ms: Vec<u32>,
     /// Of each waitlist: terms, how often its front was passed, and the credits of its groups.
-    waitlists: Vec<(TermsRef, u32, Vec<(i32, Option<Name>, u64)>)>,
+    waitlists: Vec<(TermsRef, u32, Vec<LaneCredit>)>,
 }
+
+/// Priority and group of a lane, and its credit.
+type LaneCredit = (i32, Option<Name>, u64);
 
 /// A queue, with what its head has reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -325,6 +325,7 @@ impl State {
         let keys: SmallVec<[(Name, TermsRef); 2]> = self
             .effective(&lease.claims)
             .iter()
+            .filter(|claim| self.keys.get(claim.key).is_some_and(|key| !key.waitlists.is_empty()))
             .map(|claim| (claim.key.clone(), claim.terms.clone()))
             .collect();
         for (n, (name, _)) in keys.iter().enumerate() {
