@@ -251,7 +251,7 @@ impl World {
             }
             Caller::Operator => self.again_if_quiet(request.command),
             Caller::Engine if matches!(request.command, Command::Ask { .. } | Command::Withdraw { .. }) => {
-                let at = self.now() + 200;
+                let at = self.now() + 1_000;
                 self.schedule(at, Happening::Request(request));
             }
             Caller::Engine => {}

@@ -19,7 +19,7 @@ const CALM_MS: u64 = 2 * 3_600_000;
 /// Happenings of one seed at most; more means that something runs in circles.
 const MAX_HAPPENINGS: u64 = 200_000;
 /// Happenings before everything calms down, however little came of them.
-const MAX_TROUBLED: u64 = 20_000;
+const MAX_TROUBLED: u64 = 10_000;
 /// The last of what happened that is told when a rule is broken.
 const TOLD: usize = 60;
 

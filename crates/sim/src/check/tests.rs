@@ -71,6 +71,9 @@ fn ended(n: u128, how: End) -> Event {
     Event::LeaseEnded { id: id(n), how, counts: true }
 }
 
+/// A log by name, and the rule that it breaks.
+type Case<'a> = (&'a str, &'a [&'a [Event]], Option<Rule>);
+
 /// The rule that a log breaks first.
 fn check(records: &[&[Event]]) -> Option<Rule> {
     let mut ledger = Ledger::default();
@@ -91,7 +94,7 @@ fn check(records: &[&[Event]]) -> Option<Rule> {
 fn the_first_rule_that_a_log_breaks_is_named() {
     let start = [clock(100), limit(1)];
     let start = &start[..];
-    let cases: &[(&str, &[&[Event]], Option<Rule>)] = &[
+    let cases: &[Case<'_>] = &[
         ("one after the other", &[start, &[granted(9, 1), ended(9, End::Released), granted(2, 2)]], None),
         ("two at a time", &[start, &[granted(1, 1), granted(2, 2)]], Some(Rule::OverMax)),
         ("closed", &[start, &[limit(0), granted(1, 1)]], Some(Rule::OverMax)),
