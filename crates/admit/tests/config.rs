@@ -37,6 +37,8 @@ listen         127.0.0.1:7070  default
 tls_cert       -               default
 tls_key        -               default
 allow_hosts    -               default
+prefect        127.0.0.1:4200  default
+prefect_hold   25s             default
 data           ./admit-data    default
 durability     full            default
 history_age    24h             default
@@ -54,10 +56,10 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     let (code, shown, _) = check(&Given { file, env: &env, flags: &["--listen", "127.0.0.1:3"] });
     assert_eq!(code, 0);
     for line in [
-        "listen         127.0.0.1:3  --listen",
-        "data           e            ADMIT_DATA",
-        "log_level      warn         admit.toml, line 3",
-        "allow_hosts    c, d         ADMIT_ALLOW_HOSTS",
+        "listen         127.0.0.1:3     --listen",
+        "data           e               ADMIT_DATA",
+        "log_level      warn            admit.toml, line 3",
+        "allow_hosts    c, d            ADMIT_ALLOW_HOSTS",
     ] {
         assert!(shown.contains(line), "{shown} lacks {line}");
     }
@@ -82,6 +84,8 @@ fn what_is_wrong_is_named_with_its_place() {
         file("history_age = \"1\"\nhistory_bytes = \"2gb\""),
         &["line 1, history_age", "line 2, history_bytes"],
     );
+    refused(file("prefect = \"on\""), &["'on' is no address", "or off"]);
+    refused(file("prefect_hold = \"2m\""), &["line 1, prefect_hold", "at most 50s"]);
     refused(file("tls_cert = \"c.pem\""), &["tls_key", "a certificate (tls_cert) needs its key"]);
     refused(
         Given { env: &[("ADMIT_LOG_FORMAT", "xml")], ..NOTHING },

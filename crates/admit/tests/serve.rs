@@ -131,7 +131,7 @@ fn sighup_takes_over_what_can_be_and_names_what_cannot() {
 fn logs_are_json_where_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = admit(folder.path());
-    command.env("ADMIT_LOG_FORMAT", "json").args(["serve", "--listen", "127.0.0.1:0"]);
+    command.env("ADMIT_LOG_FORMAT", "json").args(["serve", "--listen", "127.0.0.1:0", "--prefect", "off"]);
     let mut server = Running::start(&mut command);
     let mut log = std::io::BufReader::new(server.0.stderr.take().unwrap());
     let mut line = String::new();
@@ -179,4 +179,44 @@ fn the_data_is_checked_and_backed_up_while_a_server_uses_it() {
     let nothing = admit(server.folder.path()).args(["db", "check", "--data", "nowhere"]).output().unwrap();
     assert_eq!(nothing.status.code(), Some(1));
     assert!(text(&nothing.stderr).contains("nowhere"), "{}", text(&nothing.stderr));
+}
+
+#[test]
+fn a_dialect_nobody_asked_for_is_off_where_its_port_is_taken() {
+    // Whoever has Prefect's usual port, it is taken from here on.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:4200");
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = admit(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut server = Running(command.spawn().unwrap());
+    let mut out = std::io::BufReader::new(server.0.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("prefect") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut out, &mut line).unwrap() > 0, "the banner does not name it");
+    }
+    assert!(line.contains("off: 127.0.0.1:4200 is taken; --prefect ADDR"), "{line}");
+    signal(server.pid(), libc::SIGTERM);
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_dialect_that_was_named_or_served_before_must_listen() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |folder: &std::path::Path, flags: &[&str]| {
+        let mut command = admit(folder);
+        let output = command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+        assert!(text(&output.stderr).contains("--prefect ADDR"), "{}", text(&output.stderr));
+    };
+    refused(folder.path(), &["--prefect", &address]);
+    let mut server = Server::start_in(folder, &["--listen", "127.0.0.1:0", "--prefect", "127.0.0.1:0"]);
+    assert!(server.banner.iter().any(|line| line.contains("prefect") && line.contains("http://127.0.0.1:")));
+    server.stop(libc::SIGTERM);
+    let folder = std::mem::replace(&mut server.folder, tempfile::tempdir().unwrap());
+    // Its usual port is taken now, and this data was served there.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:4200");
+    refused(folder.path(), &[]);
 }

@@ -31,6 +31,12 @@ pub struct Flags {
     /// Where the native API listens [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Where Prefect's API listens, or off [default: 127.0.0.1:4200]
+    #[arg(long, value_name = "ADDR|off")]
+    prefect: Option<String>,
+    /// How long a request of Prefect's that finds its limit full is held open; 0 never [default: 25s]
+    #[arg(long, value_name = "DURATION")]
+    prefect_hold: Option<String>,
     /// When a change counts as stored: full, it survives a power cut; normal, a crash of the process
     /// [default: full]
     #[arg(long, value_name = "full|normal")]
@@ -51,6 +57,8 @@ impl Flags {
         match name {
             "data" => one(&self.data),
             "listen" => one(&self.listen),
+            "prefect" => one(&self.prefect),
+            "prefect_hold" => one(&self.prefect_hold),
             "durability" => one(&self.durability),
             "allow_hosts" if !self.allow_hosts.is_empty() => Some(self.allow_hosts.clone()),
             _ => None,
@@ -67,6 +75,10 @@ pub struct Config {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Names by which this server is called.
     pub allow_hosts: Vec<String>,
+    /// Where Prefect's API listens.
+    pub prefect: Dialect,
+    /// How long a request of Prefect's is held open, in milliseconds.
+    pub prefect_hold_ms: u64,
     /// The folder of the data.
     pub data: PathBuf,
     /// Whether a change is stored only when the disk says so.
@@ -83,6 +95,15 @@ pub struct Config {
     pub values: Vec<(&'static Setting, Value)>,
     /// The file that was read.
     pub file: Option<PathBuf>,
+}
+
+/// Where the API of another system listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    /// Its address; none: it is off.
+    pub address: Option<SocketAddr>,
+    /// Whether somebody asked for it, so that it must not fail to listen.
+    pub is_named: bool,
 }
 
 /// Names of environment variables that are not settings.
@@ -123,9 +144,12 @@ impl Config {
 
     fn check(values: Vec<(&'static Setting, Value)>, file: Option<PathBuf>) -> Result<Config, String> {
         let mut wrong = Wrong { values: &values, lines: Vec::new() };
-        let listen = wrong.read("listen", |text| {
-            text.parse()
-                .map_err(|_| format!("'{text}' is no address; write it like 127.0.0.1:7070 or [::1]:7070"))
+        let listen = wrong.read("listen", |text| address(text, "127.0.0.1:7070 or [::1]:7070"));
+        let prefect = wrong.dialect("prefect", "127.0.0.1:4200");
+        let prefect_hold_ms = wrong.read("prefect_hold", |text| {
+            let most_ms = u64::try_from(admit_prefect::MAX_HOLD.as_millis()).unwrap_or(u64::MAX);
+            let too_long = || format!("'{text}' is too long: Prefect's client gives up after 60s; at most {}s", most_ms / 1_000);
+            duration::parse_ms(text).and_then(|ms| if ms <= most_ms { Ok(ms) } else { Err(too_long()) })
         });
         let durability = wrong.read("durability", one_of(&["full", "normal"]));
         let history_age_ms = wrong.read("history_age", duration::parse_ms);
@@ -141,9 +165,21 @@ impl Config {
         let data = wrong.path("data").or_else(|| wrong.say("data", "it is empty: name a folder"));
         let allow_hosts = wrong.texts("allow_hosts");
         let lines = wrong.lines;
-        match (listen, durability, history_age_ms, history_bytes, log_level, log_format, data) {
+        match (
+            listen,
+            prefect,
+            prefect_hold_ms,
+            durability,
+            history_age_ms,
+            history_bytes,
+            log_level,
+            log_format,
+            data,
+        ) {
             (
                 Some(listen),
+                Some(prefect),
+                Some(prefect_hold_ms),
                 Some(durability),
                 Some(age),
                 Some(bytes),
@@ -154,6 +190,8 @@ impl Config {
                 listen,
                 tls,
                 allow_hosts,
+                prefect,
+                prefect_hold_ms,
                 data,
                 is_durability_full: durability == "full",
                 history_age_ms: age,
@@ -225,6 +263,10 @@ fn parse_level(text: &str) -> Result<Targets, String> {
     })
 }
 
+fn address(text: &str, like: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("'{text}' is no address; write it like {like}"))
+}
+
 fn one_of(words: &'static [&'static str]) -> impl Fn(&str) -> Result<&'static str, String> {
     move |text| {
         let found = words.iter().find(|word| **word == text);
@@ -250,6 +292,16 @@ impl Wrong<'_> {
     fn read<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self.texts(name).into_iter().next().unwrap_or_default();
         parse(&text).map_or_else(|why| self.say(name, &why), Some)
+    }
+
+    /// The address of a dialect, or `off`.
+    fn dialect(&mut self, name: &'static str, example: &str) -> Option<Dialect> {
+        let is_named = self.value(name).is_some_and(|value| !matches!(value.source, Source::Default));
+        let address = self.read(name, |text| match text {
+            "off" => Ok(None),
+            _ => address(text, &format!("{example}, or off")).map(Some),
+        })?;
+        Some(Dialect { address, is_named })
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {

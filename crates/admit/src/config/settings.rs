@@ -28,6 +28,8 @@ pub const SETTINGS: &[Setting] = &[
     fixed("tls_cert", ""),
     fixed("tls_key", ""),
     Setting { name: "allow_hosts", default: "", is_list: true, is_live: true },
+    fixed("prefect", "127.0.0.1:4200"),
+    fixed("prefect_hold", "25s"),
     fixed("data", "./admit-data"),
     fixed("durability", "full"),
     live("history_age", "24h"),

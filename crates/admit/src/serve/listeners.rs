@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use admit_api::{About, App, ListenerInfo};
 use admit_engine::{Engine, Migration};
-use admit_http::{Access, Hosts, Listener, ListenerConfig, Serving, Shutdown, TlsFiles, Tokens};
+use admit_http::{Access, Hosts, ListenError, Listener, ListenerConfig, Serving, Shutdown, TlsFiles, Tokens};
+use admit_prefect::Prefect;
 use axum::Router;
 
+use super::served;
 use crate::config::Config;
 use crate::exit::Failure;
 
@@ -16,6 +18,8 @@ struct Row {
     listener: ListenerConfig,
     /// Its setting, and flag, for what goes wrong.
     setting: &'static str,
+    /// Whether it is off where its address is taken: nobody asked for it.
+    may_be_off: bool,
     router: fn(&Parts) -> RouterMaker,
     /// What to paste to see that it works.
     try_it: fn(&str) -> Vec<String>,
@@ -31,20 +35,40 @@ struct Parts {
     shutdown: Shutdown,
     location: String,
     listeners: Vec<ListenerInfo>,
+    prefect: Prefect,
 }
 
-/// The listeners of this configuration.
-fn rows(config: &Config, tokens: &Arc<Tokens>) -> Vec<Row> {
-    vec![Row {
-        listener: ListenerConfig {
-            tls: config.tls.clone().map(|(cert, key)| TlsFiles { cert, key }),
-            allow_hosts: Some(config.allow_hosts.clone()),
-            ..ListenerConfig::new("native", config.listen, Access::by_address(config.listen, tokens.clone()))
-        },
+/// The listeners of this configuration; `served` are those that this data was served by before.
+fn rows(config: &Config, tokens: &Arc<Tokens>, served: &[String]) -> Vec<Row> {
+    let listener = |name, address| ListenerConfig {
+        tls: config.tls.clone().map(|(cert, key)| TlsFiles { cert, key }),
+        allow_hosts: Some(config.allow_hosts.clone()),
+        ..ListenerConfig::new(name, address, Access::by_address(address, tokens.clone()))
+    };
+    let native = Row {
+        listener: listener("native", config.listen),
         setting: "listen",
+        may_be_off: false,
         router: native_router,
         try_it: try_native,
-    }]
+    };
+    let prefect = config.prefect.address.map(|address| Row {
+        listener: listener("prefect", address),
+        setting: "prefect",
+        may_be_off: !config.prefect.is_named && !served.iter().any(|name| name == "prefect"),
+        router: prefect_router,
+        try_it: try_prefect,
+    });
+    [native].into_iter().chain(prefect).collect()
+}
+
+fn prefect_router(parts: &Parts) -> RouterMaker {
+    let prefect = parts.prefect.clone();
+    Box::new(move || prefect.router())
+}
+
+fn try_prefect(url: &str) -> Vec<String> {
+    vec![format!("PREFECT_API_URL={url}/api prefect gcl create db --limit 1")]
 }
 
 fn native_router(parts: &Parts) -> RouterMaker {
@@ -63,12 +87,22 @@ fn try_native(url: &str) -> Vec<String> {
 
 /// The tables of all that listens.
 pub fn migrations() -> Vec<Migration> {
-    admit_http::MIGRATIONS.to_vec()
+    [admit_http::MIGRATIONS, admit_prefect::MIGRATIONS, served::MIGRATIONS].concat()
 }
 
 /// Bound addresses that nobody serves yet.
 pub struct Listening {
     bound: Vec<(Row, Listener)>,
+    off: Vec<Off>,
+}
+
+/// A listener that is off because its address is taken.
+#[derive(Clone)]
+pub struct Off {
+    /// What it is called.
+    pub name: &'static str,
+    /// Why, and the way out.
+    pub because: String,
 }
 
 /// Where something listens.
@@ -86,16 +120,30 @@ impl Listening {
     ///
     /// # Errors
     /// One is taken, or may not be served as it is.
-    pub fn bind(config: &Config, tokens: &Arc<Tokens>) -> Result<Listening, Failure> {
-        let bind = |row: Row| match Listener::bind(row.listener.clone()) {
-            Ok(listener) => Ok((row, listener)),
-            Err(error) => {
-                let flag = row.setting.replace('_', "-");
-                Err(Failure::Other(format!("{error} (--{flag} ADDR)")))
+    pub fn bind(config: &Config, tokens: &Arc<Tokens>, served: &[String]) -> Result<Listening, Failure> {
+        let (mut bound, mut off) = (Vec::new(), Vec::new());
+        for row in rows(config, tokens, served) {
+            let flag = row.setting.replace('_', "-");
+            match Listener::bind(row.listener.clone()) {
+                Ok(listener) => bound.push((row, listener)),
+                Err(ListenError::Taken { name, address }) if row.may_be_off => {
+                    let because = format!("{address} is taken; --{flag} ADDR listens elsewhere, --{flag} off says no more");
+                    off.push(Off { name, because });
+                }
+                Err(error) => return Err(Failure::Other(format!("{error} (--{flag} ADDR)"))),
             }
-        };
-        let bound = rows(config, tokens).into_iter().map(bind).collect::<Result<_, _>>()?;
-        Ok(Listening { bound })
+        }
+        Ok(Listening { bound, off })
+    }
+
+    /// Those that are off because their address is taken.
+    pub fn off(&self) -> Vec<Off> {
+        self.off.clone()
+    }
+
+    /// What those that listen are called.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.bound.iter().map(|(_, listener)| listener.name()).collect()
     }
 
     /// Where they listen.
@@ -123,6 +171,7 @@ impl Listening {
         tokens: Arc<Tokens>,
         shutdown: &Shutdown,
         location: String,
+        prefect: Prefect,
     ) -> Result<Vec<Serving>, Failure> {
         let info = |(_, listener): &(Row, Listener)| ListenerInfo {
             name: listener.name().to_owned(),
@@ -131,8 +180,16 @@ impl Listening {
             tls: listener.is_tls(),
             connections: Some(listener.connections()),
         };
-        let listeners = self.bound.iter().map(info).collect();
-        let parts = Parts { engine: engine.clone(), tokens, shutdown: shutdown.clone(), location, listeners };
+        let off = |off: &Off| ListenerInfo {
+            name: off.name.to_owned(),
+            address: None,
+            off_because: Some(off.because.clone()),
+            tls: false,
+            connections: None,
+        };
+        let listeners = self.bound.iter().map(info).chain(self.off.iter().map(off)).collect();
+        let (engine, shutdown_wish) = (engine.clone(), shutdown.clone());
+        let parts = Parts { engine, tokens, shutdown: shutdown_wish, location, listeners, prefect };
         let serve = |(row, listener): (Row, Listener)| {
             listener.serve((row.router)(&parts), shutdown).map_err(|e| Failure::Other(e.to_string()))
         };

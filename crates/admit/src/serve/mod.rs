@@ -4,6 +4,7 @@ mod banner;
 mod listeners;
 mod logging;
 mod reload;
+mod served;
 
 use std::process;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use admit_engine::{Durability, Engine, Keep};
 use admit_http::{Shutdown, Tokens};
+use admit_prefect::Prefect;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Runtime;
@@ -45,13 +47,19 @@ pub fn serve(flags: &Flags) -> Outcome {
     let tokens = runtime.block_on(Tokens::load(&engine)).map_err(|e| Failure::Other(e.to_string()))?;
     let shutdown = Shutdown::new();
     let tokens = Arc::new(tokens);
-    let listening = Listening::bind(&config, &tokens)?;
-    let (addresses, hosts) = (listening.addresses(), listening.hosts());
+    let failed = |error: admit_engine::Error| Failure::Other(error.to_string());
+    let served = runtime.block_on(served::before(&engine)).map_err(failed)?;
+    let listening = Listening::bind(&config, &tokens, &served)?;
+    let newly = listening.names().into_iter().filter(|name| !served.iter().any(|known| known == name)).collect();
+    runtime.block_on(served::remember(&engine, newly)).map_err(failed)?;
+    let prefect = Prefect::open(engine.clone(), tokens.clone(), prefect_options(&config));
+    let prefect = runtime.block_on(prefect).map_err(failed)?;
+    let (addresses, off, hosts) = (listening.addresses(), listening.off(), listening.hosts());
     let data = std::path::absolute(&config.data).map_err(Failure::io("finding the data's folder"))?;
     let data = data.display().to_string();
-    let serving = listening.serve(&engine, tokens, &shutdown, data.clone())?;
+    let serving = listening.serve(&engine, tokens, &shutdown, data.clone(), prefect)?;
     let took_ms = u64::try_from(opening.elapsed().as_millis()).unwrap_or(u64::MAX);
-    banner::show(&config, &addresses, &data, took_ms)?;
+    banner::show(&config, &addresses, &off, &data, took_ms)?;
     exit_when_the_engine_does(&engine)?;
 
     let mut reloader = reload::Reloader { flags: flags.clone(), config, logs, engine: engine.clone(), hosts };
@@ -92,6 +100,14 @@ fn open(config: &Config) -> Result<Engine, Failure> {
         ..admit_engine::Config::new(&config.data)
     };
     Engine::open(engine).map_err(|e| Failure::Other(format!("{}: {e}", config.data.display())))
+}
+
+fn prefect_options(config: &Config) -> admit_prefect::Options {
+    admit_prefect::Options {
+        hold: Duration::from_millis(config.prefect_hold_ms),
+        is_tls: config.tls.is_some(),
+        ..admit_prefect::Options::default()
+    }
 }
 
 fn keep(config: &Config) -> Keep {

@@ -74,6 +74,10 @@ impl Server {
     pub fn start_in(folder: TempDir, flags: &[&str]) -> Server {
         let mut command = admit(folder.path());
         let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+        // Tests run side by side, and Prefect's usual port is one.
+        if !flags.contains(&"--prefect") {
+            command.env("ADMIT_PREFECT", "off");
+        }
         command.arg("serve").args(flags).stdout(Stdio::piped()).stderr(log);
         let mut process = command.spawn().unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
