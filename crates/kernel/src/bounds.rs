@@ -52,6 +52,9 @@ pub const PASSED_BEFORE_RESERVE: u32 = 64;
 pub const MOVES_BEFORE_HOLD: u32 = 4;
 /// How long a head holds slots that it cannot use yet.
 pub const HOLD_MS: u64 = 10_000;
+/// How long it holds them at most: each time that it had to give them back in vain it holds them for twice as
+/// long, so it gets through however long others keep the slots that it lacks.
+pub const MAX_HOLD_MS: u64 = 3_600_000;
 /// How long the end of an id is remembered, so that a late repetition is told apart from a new request.
 pub const REMEMBER_ENDED_MS: u64 = 24 * 3_600_000;
 /// How many ends are remembered.

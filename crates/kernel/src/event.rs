@@ -123,11 +123,15 @@ pub enum Event {
         terms: TermsRef,
         /// How many slots.
         slots: u32,
+        /// Until when its head holds what it holds.
+        until: Time,
     },
     /// A queue gave back all slots that it held.
     HoldsReturned {
         /// The queue.
         queue: QueueNo,
+        /// How often its head has held slots in vain.
+        in_vain: u32,
     },
     /// A key remembers starts and ends for so long from now on.
     Horizon {

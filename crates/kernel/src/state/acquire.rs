@@ -67,7 +67,7 @@ impl Turn<'_> {
         self.enqueue(acquire, identity, rank, park);
         // An older age may put it in front of those that cannot go on yet.
         self.settle_dirty();
-        match self.state.ids.get(&acquire.id) {
+        match self.state.ids.get(acquire.id) {
             Some(Id::Lease(_)) => self.claim_grant(acquire.id),
             _ => Outcome::Waiting { id: acquire.id },
         }
@@ -75,7 +75,7 @@ impl Turn<'_> {
 
     /// What a repeated id stands for.
     fn repeated(&mut self, acquire: &Acquire) -> Option<Outcome> {
-        match *self.state.ids.get(&acquire.id)? {
+        match self.state.ids.get(acquire.id)? {
             Id::Ended { how, at } => Some(denied(Denial::Ended { how, at })),
             Id::Lease(ix) => {
                 let same = self.state.leases.at(ix).is_some_and(|live| *live.asked == *acquire.claims);

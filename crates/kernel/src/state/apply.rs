@@ -8,13 +8,7 @@ use super::key::LeaseIx;
 use super::level::Level;
 use super::timers::Timer;
 use super::{Id, Live, State, mix_id};
-use crate::{
-    End, Event, Grant, Lease, MAX_ENDED, Name, OUTAGE_GRACE_MS, REMEMBER_ENDED_MS, TOKENS_PER_EPOCH,
-    TermsRef, Time,
-};
-
-/// Ends that are forgotten together where there are too many.
-const FORGET_AT_ONCE: usize = 64;
+use crate::{End, Event, Grant, Lease, Name, OUTAGE_GRACE_MS, TOKENS_PER_EPOCH, TermsRef, Time};
 
 impl State {
     pub(super) fn apply(&mut self, event: &Event) {
@@ -54,10 +48,10 @@ impl State {
                 self.apply_parked(*queue, key, terms, *credit, *moves)
             }
             Event::SetAside { queue, aside } => self.apply_set_aside(*queue, *aside),
-            Event::HoldTaken { queue, key, terms, slots } => {
-                self.apply_hold_taken(*queue, key, terms, *slots)
+            Event::HoldTaken { queue, key, terms, slots, until } => {
+                self.apply_hold_taken(*queue, key, terms, *slots, *until);
             }
-            Event::HoldsReturned { queue } => self.return_holds(*queue),
+            Event::HoldsReturned { queue, in_vain } => self.apply_holds_returned(*queue, *in_vain),
             Event::Horizon { key, ms } => self.apply_horizon(key, *ms),
             Event::Level { key, terms, pico } => self.apply_level(key, terms, *pico),
             Event::Cleared { key } => self.apply_cleared(key),
@@ -81,31 +75,11 @@ impl State {
     fn apply_clock(&mut self, now: Time) {
         self.logged = self.logged.max(now);
         self.seen = self.seen.max(now);
-        while let Some(&(at, id)) = self.ended.front() {
-            if at.plus(REMEMBER_ENDED_MS) > self.logged {
-                break;
-            }
-            self.ended.pop_front();
-            self.forget_id(id, at);
-        }
-    }
-
-    /// Forgets an id that ended at `at`, unless it has come to stand for something else since.
-    fn forget_id(&mut self, id: Uuid, at: Time) {
-        if matches!(self.ids.get(&id), Some(Id::Ended { at: ended, .. }) if *ended == at) {
-            self.ids.remove(&id);
-        }
+        self.ids.forget(self.logged);
     }
 
     pub(super) fn end_id(&mut self, id: Uuid, how: End) {
-        self.ids.insert(id, Id::Ended { how, at: self.logged });
-        self.ended.push_back((self.logged, id));
-        if self.ended.len() > MAX_ENDED {
-            // Many at once: each of them is a wait for memory, and a core waits for several together.
-            for (at, oldest) in self.ended.drain(..FORGET_AT_ONCE).collect::<Vec<_>>() {
-                self.forget_id(oldest, at);
-            }
-        }
+        self.ids.end(id, how, self.logged);
     }
 
     /// While nothing could be written nobody could renew: what was live gets a little more time.
@@ -165,9 +139,9 @@ impl State {
         self.timers.add(lease.expires_at, Timer::Expiry(id));
         self.timers.add(lease.claim_by, Timer::ClaimBy(id));
         let ix = self.leases.insert(Box::new(Live { lease, asked, takes: SmallVec::new() }));
-        self.ids.insert(id, Id::Lease(ix));
-        let continued = continues.and_then(|run| match self.ids.get(&run) {
-            Some(&Id::Ended { at, .. }) => Some((run, at)),
+        self.ids.set_lease(id, ix);
+        let continued = continues.and_then(|run| match self.ids.get(run) {
+            Some(Id::Ended { at, .. }) => Some((run, at)),
             _ => None,
         });
         for (name, slots) in &takes {
@@ -194,7 +168,7 @@ impl State {
 
     /// Changes a lease, and with it its timers and its digest.
     pub(super) fn with_lease(&mut self, id: Uuid, change: impl FnOnce(&mut Lease)) {
-        let Some(&Id::Lease(ix)) = self.ids.get(&id) else { return };
+        let Some(ix) = self.ids.lease(id) else { return };
         let Some(live) = self.leases.at_mut(ix) else { return };
         let lease = &mut live.lease;
         let (expires_at, claim_by) = (lease.expires_at, lease.claim_by);
@@ -224,7 +198,7 @@ impl State {
     }
 
     fn apply_lease_ended(&mut self, id: Uuid, how: End, counts: bool) {
-        let Some(&Id::Lease(ix)) = self.ids.get(&id) else { return };
+        let Some(ix) = self.ids.lease(id) else { return };
         let Some(live) = self.leases.remove(ix) else { return };
         let lease = &live.lease;
         self.digest = self.digest.wrapping_sub(lease_digest(lease));
@@ -252,7 +226,7 @@ impl State {
     }
 
     fn apply_shrunk(&mut self, id: Uuid, key: &Name, slots: u32) {
-        let Some(&Id::Lease(ix)) = self.ids.get(&id) else { return };
+        let Some(ix) = self.ids.lease(id) else { return };
         let Some(live) = self.leases.at_mut(ix) else { return };
         let before = live.takes.clone();
         self.digest = self.digest.wrapping_sub(lease_digest(&live.lease));

@@ -149,8 +149,8 @@ impl State {
         let terms = &claim.rules.terms;
         let used = key.used_pico(terms, claim.terms, self.seen, candidate.queue, &self.leases);
         let own = match (candidate.continues, terms.refill) {
-            (Some(id), Refill::Window { ms, counts: Counts::Runs }) => match self.ids.get(&id) {
-                Some(&Id::Ended { at, .. }) => key.ended_slots(id, at, self.seen, ms),
+            (Some(id), Refill::Window { ms, counts: Counts::Runs }) => match self.ids.get(id) {
+                Some(Id::Ended { at, .. }) => key.ended_slots(id, at, self.seen, ms),
                 _ => 0,
             },
             _ => 0,

@@ -10,6 +10,7 @@ mod apply;
 mod blocked;
 mod eta;
 mod history;
+mod ids;
 mod key;
 mod level;
 mod limits;
@@ -23,16 +24,16 @@ mod timers;
 mod turn;
 mod waitlist;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use crate::{Claim, Command, End, Event, Lease, Limit, Name, Outcome, QueueNo, TermsRef, Time};
+use crate::{Claim, Command, Event, Lease, Limit, Name, Outcome, QueueNo, TermsRef, Time};
+use ids::{Id, Ids};
 use key::{KeyIx, Keys, LeaseIx};
-use ranked::Rank;
 use timers::Timers;
 use waitlist::{Queue, QueueIdentity};
 
@@ -51,9 +52,7 @@ pub struct State {
     arrivals: u64,
     queues_made: QueueNo,
     limits_changed: u64,
-    ids: HashMap<Uuid, Id, RandomState>,
-    /// Ids that ended, oldest first.
-    ended: VecDeque<(Time, Uuid)>,
+    ids: Ids,
     leases: Leases,
     keys: Keys,
     limits: HashMap<Name, LimitState, RandomState>,
@@ -75,14 +74,6 @@ pub struct State {
     dirty: Vec<Name>,
     /// Keys whose timers may have to move. Empty between steps.
     touched: Vec<KeyIx>,
-}
-
-/// What an id stands for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Id {
-    Lease(LeaseIx),
-    Ticket { queue: QueueNo, rank: Rank },
-    Ended { how: End, at: Time },
 }
 
 /// A live lease and what it takes.

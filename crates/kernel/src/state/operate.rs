@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::State;
 use super::acquire::{check_name, check_terms};
 use super::key::KeyIx;
 use super::level::PICO;
 use super::turn::{Turn, denied};
-use super::{Id, State};
 use crate::{
     Claim, Denial, End, Event, Grant, Limit, MAX_LIMITS, MAX_MATCHERS, MAX_PATTERNS, MAX_SLOTS,
     MAX_TEXT_BYTES, Mode, Name, Outcome, Refill, TermsRef, Time,
@@ -135,7 +135,7 @@ impl Turn<'_> {
             let reason = format!("is {used}; give at most {MAX_SLOTS}");
             return denied(Denial::Invalid { field: "used", reason });
         }
-        if self.state.ids.contains_key(&id) {
+        if self.state.ids.get(id).is_some() {
             return denied(Denial::IdReused);
         }
         let terms = TermsRef::Limit(name.clone());
@@ -217,14 +217,6 @@ impl State {
     fn oldest_holder(&self, key: &Name) -> Option<Uuid> {
         let (ix, _) = self.keys.get(key)?.holders.iter().next()?;
         self.leases.at(ix).map(|live| live.lease.id)
-    }
-
-    /// The lease of an id.
-    pub(super) fn lease_ix(&self, id: Uuid) -> Option<super::LeaseIx> {
-        match self.ids.get(&id) {
-            Some(&Id::Lease(ix)) => Some(ix),
-            _ => None,
-        }
     }
 }
 

@@ -16,13 +16,13 @@ impl State {
     /// The live lease of this id.
     #[must_use]
     pub fn lease(&self, id: Uuid) -> Option<&Lease> {
-        self.lease_ix(id).and_then(|ix| self.leases.at(ix)).map(|live| &live.lease)
+        self.ids.lease(id).and_then(|ix| self.leases.at(ix)).map(|live| &live.lease)
     }
 
     /// What a live lease takes of each key, limits that match its keys included.
     #[must_use]
     pub fn takes_of(&self, id: Uuid) -> Vec<(Name, u32)> {
-        let live = self.lease_ix(id).and_then(|ix| self.leases.at(ix));
+        let live = self.ids.lease(id).and_then(|ix| self.leases.at(ix));
         let takes = live.map_or(&[][..], |live| &live.takes);
         takes.iter().filter_map(|&(ix, slots)| Some((self.keys.at(ix)?.name.clone(), slots))).collect()
     }
@@ -30,7 +30,7 @@ impl State {
     /// The waiting ticket of this id.
     #[must_use]
     pub fn ticket(&self, id: Uuid) -> Option<&Ticket> {
-        let Some(&Id::Ticket { queue, rank }) = self.ids.get(&id) else { return None };
+        let (queue, rank) = self.ids.ticket(id)?;
         self.queues.get(&queue)?.tickets.get(rank).map(|ticket| &**ticket)
     }
 
@@ -38,7 +38,7 @@ impl State {
     #[must_use]
     pub fn ticket_view(&self, id: Uuid) -> Option<TicketView> {
         let ticket = self.ticket(id)?;
-        let Some(&Id::Ticket { queue: no, .. }) = self.ids.get(&id) else { return None };
+        let (no, _) = self.ids.ticket(id)?;
         let queue = self.queues.get(&no)?;
         let (ix, terms) = queue.parked.as_ref()?;
         let key = self.keys.at(*ix)?;
@@ -73,8 +73,8 @@ impl State {
     /// How and when the lease or ticket of this id ended, while that is remembered.
     #[must_use]
     pub fn ended(&self, id: Uuid) -> Option<(End, Time)> {
-        match self.ids.get(&id) {
-            Some(&Id::Ended { how, at }) => Some((how, at)),
+        match self.ids.get(id) {
+            Some(Id::Ended { how, at }) => Some((how, at)),
             _ => None,
         }
     }

@@ -10,7 +10,10 @@ use super::blocked::Effective;
 use super::key::KeyIx;
 use super::turn::Turn;
 use super::waitlist::Queue;
-use crate::{Claim, End, Event, MAX_TRIES, MOVES_BEFORE_HOLD, Mode, Name, QueueNo, TermsRef};
+use crate::{
+    Claim, End, Event, HOLD_MS, MAX_HOLD_MS, MAX_TRIES, MOVES_BEFORE_HOLD, Mode, Name, QueueNo, TermsRef,
+    Time,
+};
 
 /// What is to become of the front of a waitlist.
 enum Verdict {
@@ -107,14 +110,15 @@ impl Turn<'_> {
                     if (&at, &under) != (key, terms) {
                         self.park(queue, at, under);
                     }
-                    if self.state.holding.contains(&queue) {
-                        self.emit(Event::HoldsReturned { queue });
-                    }
+                    self.return_holds(queue, 0);
                     self.emit(Event::SetAside { queue, aside: true });
                     return true;
                 }
-                Verdict::Hold(key, terms, slots) => self.emit(Event::HoldTaken { queue, key, terms, slots }),
-                Verdict::ReturnHolds => self.emit(Event::HoldsReturned { queue }),
+                Verdict::Hold(key, terms, slots) => {
+                    let until = self.state.holds_until(queue);
+                    self.emit(Event::HoldTaken { queue, key, terms, slots, until });
+                }
+                Verdict::ReturnHolds => self.return_holds(queue, 0),
                 Verdict::Reject => {
                     let id = self.state.queues.get(&queue).and_then(Queue::head).map(|head| head.id);
                     if let Some(id) = id {
@@ -134,6 +138,14 @@ impl Turn<'_> {
         self.emit(Event::Parked { queue, key, terms, credit, moves });
     }
 
+    /// Gives back what the head of a queue holds; `more` says whether it held that in vain (1) or not (0).
+    pub(super) fn return_holds(&mut self, queue: QueueNo, more: u32) {
+        if let Some(state) = self.state.queues.get(&queue).filter(|state| state.hold_until.is_some()) {
+            let in_vain = state.held_in_vain.saturating_add(more);
+            self.emit(Event::HoldsReturned { queue, in_vain });
+        }
+    }
+
     fn grant_head(&mut self, queue: QueueNo) {
         let token = self.next_token();
         let Some(grant) = self.state.grant_of(queue) else { return };
@@ -145,6 +157,14 @@ impl Turn<'_> {
 }
 
 impl State {
+    /// Until when the head of a queue holds what it holds, or will if it begins now.
+    fn holds_until(&self, queue: QueueNo) -> Time {
+        let state = self.queues.get(&queue);
+        let in_vain = state.map_or(0, |state| state.held_in_vain).min(MAX_HOLD_MS.ilog2());
+        let hold_ms = (HOLD_MS << in_vain).min(MAX_HOLD_MS);
+        state.and_then(|state| state.hold_until).unwrap_or(self.seen.plus(hold_ms))
+    }
+
     fn grant_of(&self, queue: QueueNo) -> Option<HeadGrant> {
         let head = self.queues.get(&queue)?.head()?;
         let effective = self.effective(&head.claims);

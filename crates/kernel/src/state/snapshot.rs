@@ -10,7 +10,7 @@ use super::history::{History, Run};
 use super::key::{Held, HoldSamples, Past};
 use super::level::Level;
 use super::timers::Timer;
-use super::{Id, Live, State};
+use super::{Live, State};
 use crate::{Claim, End, Lease, Limit, Name, QueueNo, TermsRef, Ticket, Time};
 
 /// A state as plain data, in a fixed order: equal states have equal snapshots.
@@ -56,6 +56,7 @@ struct QueueRecord {
     moves: u32,
     aside: bool,
     hold_until: Option<Time>,
+    held_in_vain: u32,
     holds: Vec<(Name, TermsRef, u32)>,
     tickets: Vec<Ticket>,
 }
@@ -73,10 +74,6 @@ impl State {
         queues.sort_by_key(|queue| queue.no);
         let mut keys: Vec<_> = self.keys.iter().map(|(_, key)| key_record(key)).collect();
         keys.sort_by(|a, b| a.name.cmp(&b.name));
-        let ended = self.ended.iter().filter_map(|&(at, id)| match self.ids.get(&id) {
-            Some(&Id::Ended { how, at: ended }) if ended == at => Some((id, how, at)),
-            _ => None,
-        });
         Snapshot {
             logged: self.logged,
             epoch: self.epoch,
@@ -88,7 +85,7 @@ impl State {
             keys,
             leases,
             queues,
-            ended: ended.collect(),
+            ended: self.ids.ended().collect(),
             unsettled: self.unsettled.iter().cloned().collect(),
         }
     }
@@ -108,6 +105,7 @@ impl State {
             moves: queue.moves,
             aside: queue.aside,
             hold_until: queue.hold_until,
+            held_in_vain: queue.held_in_vain,
             holds: queue.holds.iter().filter_map(hold).collect(),
             tickets: queue.tickets.iter().map(|ticket| (**ticket).clone()).collect(),
         })
@@ -136,8 +134,7 @@ impl State {
             records.insert(record.name.clone(), record);
         }
         for (id, how, at) in snapshot.ended {
-            state.ids.insert(id, Id::Ended { how, at });
-            state.ended.push_back((at, id));
+            state.ids.end(id, how, at);
         }
         for (lease, asked) in snapshot.leases {
             state.restore_lease(lease, asked);
@@ -179,7 +176,7 @@ impl State {
         let asked = asked.unwrap_or_else(|| lease.claims.clone());
         self.digest = self.digest.wrapping_add(super::apply::lease_digest(&lease));
         let ix = self.leases.insert(Box::new(Live { lease, asked, takes: Default::default() }));
-        self.ids.insert(id, Id::Lease(ix));
+        self.ids.set_lease(id, ix);
         self.timers.add(expires_at, Timer::Expiry(id));
         self.timers.add(claim_by, Timer::ClaimBy(id));
         self.recount_lease(ix);
@@ -209,6 +206,9 @@ impl State {
             if let Some(queue) = self.queues.get_mut(&no) {
                 queue.holds.push(ix);
             }
+        }
+        if let Some(queue) = self.queues.get_mut(&no) {
+            queue.held_in_vain = record.held_in_vain;
         }
         if let Some(until) = record.hold_until {
             self.holding.insert(no);

@@ -9,8 +9,8 @@ use super::key::{Held, KeyIx};
 use super::ranked::{Rank, Ranked};
 use super::timers::Timer;
 use super::waitlist::{Counted, Queue, QueueIdentity, Waitlist};
-use super::{Id, State, mix_id};
-use crate::{HOLD_MS, Lease, Name, QueueNo, TermsRef, Ticket, Time};
+use super::{State, mix_id};
+use crate::{Lease, Name, QueueNo, TermsRef, Ticket, Time};
 
 impl State {
     pub(super) fn apply_queued(&mut self, ticket: &Ticket, queue: QueueNo) {
@@ -20,7 +20,7 @@ impl State {
         self.queues_made = self.queues_made.max(queue);
         self.timers.add(ticket.deadline, Timer::Deadline(id));
         self.timers.add(ticket.poll_by, Timer::PollBy(id));
-        self.ids.insert(id, Id::Ticket { queue, rank });
+        self.ids.set_ticket(id, queue, rank);
         self.digest = self.digest.wrapping_add(ticket_digest(ticket));
         self.tickets += 1;
         if !self.queues.contains_key(&queue) {
@@ -56,6 +56,7 @@ impl State {
                 moves: 0,
                 holds: SmallVec::new(),
                 hold_until: None,
+                held_in_vain: 0,
                 aside: false,
                 counted,
             },
@@ -109,7 +110,7 @@ impl State {
     }
 
     pub(super) fn apply_polled(&mut self, id: Uuid, poll_by: Time) {
-        let Some(&Id::Ticket { queue, rank }) = self.ids.get(&id) else { return };
+        let Some((queue, rank)) = self.ids.ticket(id) else { return };
         let Some(ticket) = self.queues.get_mut(&queue).and_then(|queue| queue.tickets.get_mut(rank)) else {
             return;
         };
@@ -119,7 +120,7 @@ impl State {
     }
 
     pub(super) fn apply_ticket_granted(&mut self, id: Uuid, token: u64, would_wait: bool, credit: u64) {
-        let Some(&Id::Ticket { queue, .. }) = self.ids.get(&id) else { return };
+        let Some((queue, _)) = self.ids.ticket(id) else { return };
         if let Some(state) = self.queues.get(&queue)
             && let Some((ix, terms)) = state.parked.clone()
         {
@@ -149,12 +150,12 @@ impl State {
 
     /// Takes a ticket out of its queue, and the queue out of everything if it was the last.
     pub(super) fn remove_ticket(&mut self, id: Uuid) -> Option<Ticket> {
-        let Some(&Id::Ticket { queue, rank }) = self.ids.get(&id) else { return None };
+        let (queue, rank) = self.ids.ticket(id)?;
         let state = self.queues.get_mut(&queue)?;
         let head = state.head_rank();
         let ticket = state.tickets.remove(rank)?;
         let counted = state.counted.clone();
-        self.ids.remove(&id);
+        self.ids.forget_live(id);
         self.digest = self.digest.wrapping_sub(ticket_digest(&ticket));
         self.tickets -= 1;
         self.timers.cancel(ticket.deadline, Timer::Deadline(id));
@@ -169,9 +170,9 @@ impl State {
     /// Another ticket is at the head of a queue than the one that stood there by the rank `before`, or none:
     /// what was done for the old head ends, and the queue stands elsewhere in its waitlist.
     fn head_changed(&mut self, queue: QueueNo, before: Option<Rank>) {
-        self.return_holds(queue);
+        self.drop_holds(queue);
         let Some(state) = self.queues.get_mut(&queue) else { return };
-        state.moves = 0;
+        (state.moves, state.held_in_vain) = (0, 0);
         let (priority, group) = (state.identity.priority, state.identity.group.clone());
         let (after, aside) = (state.head_rank(), state.aside);
         let Some((ix, terms)) = state.parked.clone() else { return };
@@ -285,11 +286,17 @@ impl State {
         self.waitlist_changed(ix, &terms);
     }
 
-    pub(super) fn apply_hold_taken(&mut self, queue: QueueNo, key: &Name, terms: &TermsRef, slots: u32) {
+    pub(super) fn apply_hold_taken(
+        &mut self,
+        queue: QueueNo,
+        key: &Name,
+        terms: &TermsRef,
+        slots: u32,
+        until: Time,
+    ) {
         let ix = self.keys.ensure(key);
         let Some(state) = self.queues.get_mut(&queue) else { return };
         if state.hold_until.is_none() {
-            let until = self.logged.plus(HOLD_MS);
             state.hold_until = Some(until);
             self.timers.add(Some(until), Timer::HoldsBack(queue));
             self.holding.insert(queue);
@@ -301,8 +308,15 @@ impl State {
         self.touched.push(ix);
     }
 
-    /// Gives back what the head of a queue holds.
-    pub(super) fn return_holds(&mut self, queue: QueueNo) {
+    pub(super) fn apply_holds_returned(&mut self, queue: QueueNo, in_vain: u32) {
+        self.drop_holds(queue);
+        if let Some(state) = self.queues.get_mut(&queue) {
+            state.held_in_vain = in_vain;
+        }
+    }
+
+    /// Nothing is held for the head of a queue any more.
+    fn drop_holds(&mut self, queue: QueueNo) {
         let Some(state) = self.queues.get_mut(&queue) else { return };
         let Some(until) = state.hold_until.take() else { return };
         state.moves = 0;

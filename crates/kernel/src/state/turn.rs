@@ -93,7 +93,7 @@ impl<'a> Turn<'a> {
             Timer::ClaimBy(id) => self.end_lease(id, End::Lapsed, false),
             Timer::Deadline(id) => self.emit(Event::TicketEnded { id, how: End::TimedOut }),
             Timer::PollBy(id) => self.emit(Event::TicketEnded { id, how: End::Unattended }),
-            Timer::HoldsBack(queue) => self.emit(Event::HoldsReturned { queue }),
+            Timer::HoldsBack(queue) => self.return_holds(queue, 1),
             Timer::Resume(ix) => self.resume_due(ix),
             Timer::Edge(ix) => {
                 if let Some(key) = self.state.keys.at_mut(ix) {
@@ -124,9 +124,9 @@ impl<'a> Turn<'a> {
     }
 
     fn renew(&mut self, id: Uuid, ttl_ms: Option<u64>) -> Outcome {
-        let live = match self.state.ids.get(&id) {
-            Some(&Id::Lease(ix)) => self.state.leases.at(ix),
-            Some(&Id::Ended { how, at }) => return denied(Denial::Ended { how, at }),
+        let live = match self.state.ids.get(id) {
+            Some(Id::Lease(ix)) => self.state.leases.at(ix),
+            Some(Id::Ended { how, at }) => return denied(Denial::Ended { how, at }),
             _ => return Outcome::UnknownId,
         };
         if let Some(reason) = ttl_ms.and_then(super::acquire::wrong_ttl) {
@@ -140,10 +140,10 @@ impl<'a> Turn<'a> {
     }
 
     fn release(&mut self, id: Uuid, part: &Part, counts: bool) -> Outcome {
-        let ix = match self.state.ids.get(&id) {
-            Some(&Id::Lease(ix)) => ix,
-            Some(&Id::Ticket { .. }) => return self.withdraw(id),
-            Some(&Id::Ended { .. }) => return Outcome::Released { changed: false },
+        let ix = match self.state.ids.get(id) {
+            Some(Id::Lease(ix)) => ix,
+            Some(Id::Ticket { .. }) => return self.withdraw(id),
+            Some(Id::Ended { .. }) => return Outcome::Released { changed: false },
             None => return Outcome::UnknownId,
         };
         let Some(live) = self.state.leases.at(ix) else { return Outcome::UnknownId };
@@ -172,7 +172,7 @@ impl<'a> Turn<'a> {
 
     /// Ends a lease, and lowers the levels that it had raised.
     pub(super) fn end_lease(&mut self, id: Uuid, how: End, counts: bool) {
-        if self.state.lease_ix(id).is_none() {
+        if self.state.ids.lease(id).is_none() {
             return;
         }
         let raised = self.state.raised_by(id);
@@ -201,9 +201,9 @@ impl<'a> Turn<'a> {
     }
 
     pub(super) fn ask(&mut self, id: Uuid, for_ms: u64) -> Outcome {
-        match self.state.ids.get(&id) {
-            Some(&Id::Lease(_)) => self.claim_grant(id),
-            Some(&Id::Ticket { queue, rank }) => {
+        match self.state.ids.get(id) {
+            Some(Id::Lease(_)) => self.claim_grant(id),
+            Some(Id::Ticket { queue, rank }) => {
                 let ticket = self.state.queues.get(&queue).and_then(|queue| queue.tickets.get(rank));
                 if let Some(crate::Patience::Polled { poll_ttl_ms }) = ticket.map(|ticket| ticket.patience) {
                     let poll_by = self.state.seen.plus(for_ms.min(crate::MAX_WAIT_MS)).plus(poll_ttl_ms);
@@ -211,7 +211,7 @@ impl<'a> Turn<'a> {
                 }
                 Outcome::Waiting { id }
             }
-            Some(&Id::Ended { how, at }) => denied(Denial::Ended { how, at }),
+            Some(Id::Ended { how, at }) => denied(Denial::Ended { how, at }),
             None => Outcome::UnknownId,
         }
     }
@@ -225,7 +225,7 @@ impl<'a> Turn<'a> {
     }
 
     fn withdraw(&mut self, id: Uuid) -> Outcome {
-        match self.state.ids.get(&id) {
+        match self.state.ids.get(id) {
             Some(Id::Ticket { .. }) => {
                 self.emit(Event::TicketEnded { id, how: End::Withdrawn });
                 Outcome::Withdrawn { changed: true }
@@ -249,7 +249,7 @@ impl<'a> Turn<'a> {
 impl State {
     /// What a lease has raised levels by, where its release lowers them again.
     fn raised_by(&self, id: Uuid) -> Vec<(Name, TermsRef, u32)> {
-        let live = self.lease_ix(id).and_then(|ix| self.leases.at(ix)).filter(|live| !live.lease.rate);
+        let live = self.ids.lease(id).and_then(|ix| self.leases.at(ix)).filter(|live| !live.lease.rate);
         let has_level = |ix| {
             let past = self.keys.at(ix).and_then(|key| key.past.as_ref());
             past.is_some_and(|past| !past.levels.is_empty())

@@ -23,6 +23,8 @@ pub(super) struct Queue {
     /// Keys of which its head holds slots, and until when.
     pub(super) holds: SmallVec<[KeyIx; 2]>,
     pub(super) hold_until: Option<Time>,
+    /// How often its head has held slots in vain: it holds them for longer each time.
+    pub(super) held_in_vain: u32,
     pub(super) aside: bool,
     /// Keys and limits whose waiting tickets it is counted among.
     pub(super) counted: Counted,

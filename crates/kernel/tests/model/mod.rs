@@ -166,7 +166,7 @@ impl Model {
                 }
                 self.queues.get_mut(queue).expect("it is there").aside = *aside;
             }
-            Event::HoldTaken { queue, key, terms, slots } => {
+            Event::HoldTaken { queue, key, terms, slots, .. } => {
                 let used = self.used_pico(key, terms, &self.numbers(terms), Some(*queue));
                 let max = u128::from(self.numbers(terms).max) * PICO;
                 assert!(used + u128::from(*slots) * PICO <= max, "held more of {key} than is free");
@@ -175,7 +175,7 @@ impl Model {
                 let hold = (key.clone(), terms.clone(), *slots);
                 self.queues.get_mut(queue).expect("a queue holds").holds.push(hold);
             }
-            Event::HoldsReturned { queue } => self.queues.get_mut(queue).expect("a queue").holds.clear(),
+            Event::HoldsReturned { queue, .. } => self.queues.get_mut(queue).expect("a queue").holds.clear(),
             Event::Horizon { key, ms } => self.remember(key, *ms),
             Event::Level { .. } => {}
             Event::Cleared { key } => {
