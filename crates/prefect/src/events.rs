@@ -36,8 +36,8 @@ async fn listen(mut socket: WebSocket, is_known: bool, tokens: Arc<Tokens>) {
     }
     // Old clients do not say who they are.
     if speaks {
-        let first = tokio::time::timeout(AUTH_TIMEOUT, socket.recv()).await;
-        let Ok(Some(Ok(first))) = first else { return };
+        let first = tokio::time::timeout(AUTH_TIMEOUT, first_message(&mut socket)).await;
+        let Ok(Some(first)) = first else { return };
         if let Err(reason) = welcome(&first, is_known, &tokens) {
             return close(socket, reason).await;
         }
@@ -49,6 +49,16 @@ async fn listen(mut socket: WebSocket, is_known: bool, tokens: Arc<Tokens>) {
     while let Some(Ok(message)) = socket.recv().await {
         if matches!(message, Message::Close(_)) {
             return;
+        }
+    }
+}
+
+/// The first message that carries something: clients ping before it, which the socket answers by itself.
+async fn first_message(socket: &mut WebSocket) -> Option<Message> {
+    loop {
+        match socket.recv().await?.ok()? {
+            Message::Ping(_) | Message::Pong(_) => {}
+            message => return Some(message),
         }
     }
 }

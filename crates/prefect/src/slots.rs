@@ -39,9 +39,7 @@ pub(crate) enum Term {
 #[derive(Debug)]
 pub(crate) struct Take<'a> {
     pub(crate) caller: &'a Caller,
-    /// Names as they were given.
-    pub(crate) names: &'a [Name],
-    /// Those of them that exist.
+    /// The limits.
     pub(crate) known: &'a [Shown],
     pub(crate) slots: i64,
     pub(crate) term: Term,
@@ -75,11 +73,11 @@ pub(crate) fn possible_names(names: Vec<String>) -> Vec<Name> {
 }
 
 impl Prefect {
-    /// Takes slots of every limit that is named, or of none. Names without a limit are passed over.
+    /// Takes slots of all of these limits, or of none.
     pub(crate) async fn take(&self, take: Take<'_>) -> Result<Uuid, Full> {
         let claims = claims(&take)?;
         if claims.is_empty() {
-            return Ok(Uuid::new_v4());
+            return Ok(lease_of_nothing());
         }
         let ttl_ms = match take.term {
             Term::Lease(ms) => Some(ms),
@@ -177,22 +175,30 @@ pub(crate) fn too_many_slots() -> Answer {
     Answer::detail(StatusCode::UNPROCESSABLE_ENTITY, "Slots requested is greater than the limit")
 }
 
-/// The claims of a request: limits that exist, then names without one, as many as there is room for.
 fn claims(take: &Take<'_>) -> Result<Vec<Claim>, Answer> {
     if take.known.len() > MAX_CLAIMS {
         let detail = format!("{} concurrency limits are asked for at once; ask for at most {MAX_CLAIMS}", take.known.len());
         return Err(Answer::detail(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
     let slots = u32::try_from(take.slots).unwrap_or(u32::MAX).clamp(1, MAX_SLOTS);
-    let claim = |name: &Name| Claim { if_missing: IfMissing::Admit, ..Claim::limit(name.clone(), slots) };
-    let known = take.known.iter().map(|shown| &shown.limit.name);
-    let mut claims: Vec<Claim> = known.map(claim).collect();
-    // A lease may be renewed and released even where it holds nothing; slots without one need no record then.
-    if matches!(take.term, Term::Lease(_)) {
-        let unknown = take.names.iter().filter(|name| take.known.iter().all(|shown| shown.limit.name != **name));
-        claims.extend(unknown.map(claim).take(MAX_CLAIMS - take.known.len()));
-    }
-    Ok(claims)
+    let claim = |shown: &Shown| Claim { if_missing: IfMissing::Admit, ..Claim::limit(shown.limit.name.clone(), slots) };
+    Ok(take.known.iter().map(claim).collect())
+}
+
+/// What the ids of leases of nothing begin with.
+const NOTHING: [u8; 6] = *b"nothin";
+
+/// The id of a lease that holds nothing, as none of its limits exists. It is renewed and released like any, and
+/// costs no record: tasks with tags that nobody limits are many.
+fn lease_of_nothing() -> Uuid {
+    let mut bytes = Uuid::new_v4().into_bytes();
+    bytes[..NOTHING.len()].copy_from_slice(&NOTHING);
+    Uuid::from_bytes(bytes)
+}
+
+/// Whether a lease holds nothing.
+pub(crate) fn is_of_nothing(lease: Uuid) -> bool {
+    lease.as_bytes().starts_with(&NOTHING)
 }
 
 /// Which leases give back how many slots: first those taken without one, then those that stand for usage that

@@ -155,7 +155,7 @@ async fn remove(app: &Prefect, asked: &Asked, shown: Shown) -> Answered {
 pub(crate) async fn increment(app: &Prefect, asked: &Asked) -> Answered {
     let tags = asked.values.texts("names");
     let names = possible_names(tags.iter().map(|tag| format!("{TAG_PREFIX}{tag}")).collect());
-    let known: Vec<Shown> = app.limits(names.clone()).await?.into_iter().filter(Shown::is_active).collect();
+    let known: Vec<Shown> = app.limits(names).await?.into_iter().filter(Shown::is_active).collect();
     if let Some(shown) = known.iter().find(|shown| shown.is_enforced() && shown.max() == 0) {
         let detail = format!(
             "The concurrency limit on tag \"{}\" is 0 and will deadlock if the task tries to run again.",
@@ -173,7 +173,7 @@ pub(crate) async fn increment(app: &Prefect, asked: &Asked) -> Answered {
     }
     let task_run = asked.values.id("task_run_id").unwrap_or_default();
     let holder = Some(format!("{TASK_RUN}{task_run}").into());
-    let take = Take { caller: &asked.caller, names: &names, known: &known, slots: 1, term: Term::Open, holder };
+    let take = Take { caller: &asked.caller, known: &known, slots: 1, term: Term::Open, holder };
     app.take(take).await.map_err(|why| match why {
         Full::Held(after) => full().retry_after(after),
         Full::Refused(answer) => answer,

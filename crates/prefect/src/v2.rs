@@ -11,7 +11,7 @@ use crate::bounds::MAX_TRIES;
 use crate::json::Json;
 use crate::limits::{Brief, Row, SOURCE, Shown};
 use crate::registry::{Entry, max_of, nano_of};
-use crate::slots::{Full, Take, Term, possible_names, too_many_slots};
+use crate::slots::{Full, Take, Term, is_of_nothing, possible_names, too_many_slots};
 use crate::v1::page;
 use crate::validate::{Fault, Step, Values, parse_uuid};
 use crate::wire::{GlobalLimit, NewGlobalLimit};
@@ -237,7 +237,7 @@ async fn acquire(app: &Prefect, asked: &Asked, term: Term) -> Result<(Uuid, Vec<
     let values = &asked.values;
     let names = possible_names(values.texts("names"));
     let slots = values.int("slots").unwrap_or(1);
-    let known = app.limits(names.clone()).await?;
+    let known = app.limits(names).await?;
     if known.iter().any(|shown| shown.is_enforced() && shown.max() < slots) {
         return Err(too_many_slots());
     }
@@ -256,7 +256,7 @@ async fn acquire(app: &Prefect, asked: &Asked, term: Term) -> Result<(Uuid, Vec<
     });
     // A lease for a rate is still a lease: it can be renewed and released, and the slots come back with time.
     let term = if is_rate && term == Term::Unheld { Term::Rate } else { term };
-    let take = Take { caller: &asked.caller, names: &names, known: &known, slots, term, holder };
+    let take = Take { caller: &asked.caller, known: &known, slots, term, holder };
     match app.take(take).await {
         Ok(id) => Ok((id, known)),
         Err(Full::Held(after)) => Err(Answer::detail(StatusCode::LOCKED, "Locked").retry_after(after)),
@@ -308,6 +308,9 @@ pub(crate) fn lease_id_fault(part: &str) -> Option<Fault> {
 pub(crate) async fn renew(app: &Prefect, asked: &Asked) -> Answered {
     let gone = || Answer::detail(StatusCode::GONE, "Lease not found - it may have expired or been revoked");
     let id = parse_uuid(&asked.part).map_err(|_| gone())?;
+    if is_of_nothing(id) {
+        return Ok(no_content());
+    }
     let ttl_ms = ttl_ms(asked.values.float("lease_duration").unwrap_or(LEASE_DURATION_S));
     match app.engine.execute(Command::Renew { id, ttl_ms: Some(ttl_ms) }).await? {
         Outcome::Renewed(_) => Ok(no_content()),

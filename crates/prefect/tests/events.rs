@@ -63,6 +63,8 @@ fn a_client_is_welcomed_and_its_events_are_taken() {
         let mut client = Client::connect(&server, Some("prefect")).await;
         assert!(client.head.starts_with("http/1.1 101"), "{}", client.head);
         assert!(client.head.contains("sec-websocket-protocol: prefect"), "{}", client.head);
+        client.send(PING, "").await;
+        assert_eq!(client.receive().await, (PONG, String::new()));
         client.send(TEXT, &json!({ "type": "auth", "token": null }).to_string()).await;
         let (kind, text) = client.receive().await;
         assert_eq!((kind, serde_json::from_str::<Value>(&text).unwrap()), (TEXT, json!({ "type": "auth_success" })));

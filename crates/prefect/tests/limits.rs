@@ -207,3 +207,14 @@ fn changes_are_audited() {
         .collect();
     assert_eq!(told, ["limit.set prefect db", "limit.set prefect db", "limit.remove prefect db"]);
 }
+
+#[test]
+fn a_lease_of_nothing_leaves_no_record() {
+    let server = Server::start(Duration::ZERO);
+    let taken = server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["nobody"], "slots": 1 })).json();
+    assert_eq!(taken["limits"], json!([]));
+    let id = taken["lease_id"].as_str().unwrap();
+    assert_eq!(server.run(server.engine.read(|state| state.totals().leases)).unwrap(), 0);
+    assert_eq!(server.post(&format!("{V2}/leases/{id}/renew"), json!({})).status, 204);
+    assert_eq!(server.post(&format!("{V2}/decrement-with-lease"), json!({ "lease_id": id })).status, 204);
+}
