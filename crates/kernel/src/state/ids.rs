@@ -22,47 +22,43 @@ pub(super) enum Id {
 /// All ids that are known.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
-    /// Leases and tickets. Apart from the ended, of which there are many more and which are rarely asked for:
-    /// so this map stays small enough for a core's cache.
-    live: HashMap<Uuid, Id, RandomState>,
+    // Apart, because there are far more of the latter two and most requests find nothing there: what they do
+    // touch stays small enough for a core's cache.
+    leases: HashMap<Uuid, LeaseIx, RandomState>,
+    tickets: HashMap<Uuid, (QueueNo, Rank), RandomState>,
     ended: EndedIds,
 }
 
 impl Ids {
     pub(super) fn get(&self, id: Uuid) -> Option<Id> {
-        self.live.get(&id).copied().or_else(|| self.ended.get(id))
+        let lease = self.lease(id).map(Id::Lease);
+        let ticket = || self.ticket(id).map(|(queue, rank)| Id::Ticket { queue, rank });
+        lease.or_else(ticket).or_else(|| self.ended.get(id))
     }
 
     pub(super) fn lease(&self, id: Uuid) -> Option<LeaseIx> {
-        match self.live.get(&id) {
-            Some(&Id::Lease(ix)) => Some(ix),
-            _ => None,
-        }
+        self.leases.get(&id).copied()
     }
 
     pub(super) fn ticket(&self, id: Uuid) -> Option<(QueueNo, Rank)> {
-        match self.live.get(&id) {
-            Some(&Id::Ticket { queue, rank }) => Some((queue, rank)),
-            _ => None,
-        }
+        self.tickets.get(&id).copied()
     }
 
+    /// The id stands for a lease, no longer for a ticket.
     pub(super) fn set_lease(&mut self, id: Uuid, ix: LeaseIx) {
-        self.live.insert(id, Id::Lease(ix));
+        self.tickets.remove(&id);
+        self.leases.insert(id, ix);
     }
 
     pub(super) fn set_ticket(&mut self, id: Uuid, queue: QueueNo, rank: Rank) {
-        self.live.insert(id, Id::Ticket { queue, rank });
-    }
-
-    /// What was live under this id is over; what comes of it follows at once.
-    pub(super) fn forget_live(&mut self, id: Uuid) {
-        self.live.remove(&id);
+        self.tickets.insert(id, (queue, rank));
     }
 
     /// What was live under this id is over; the end is remembered.
     pub(super) fn end(&mut self, id: Uuid, how: End, at: Time) {
-        self.live.remove(&id);
+        if self.leases.remove(&id).is_none() {
+            self.tickets.remove(&id);
+        }
         self.ended.push(at, id, how);
     }
 

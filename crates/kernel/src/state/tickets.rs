@@ -155,7 +155,6 @@ impl State {
         let head = state.head_rank();
         let ticket = state.tickets.remove(rank)?;
         let counted = state.counted.clone();
-        self.ids.forget_live(id);
         self.digest = self.digest.wrapping_sub(ticket_digest(&ticket));
         self.tickets -= 1;
         self.timers.cancel(ticket.deadline, Timer::Deadline(id));
