@@ -205,7 +205,8 @@ impl Prefect {
         let scheme = if self.options.is_tls { "https" } else { "http" };
         let path = uri.path().strip_suffix('/').map_or_else(|| format!("{}/", uri.path()), str::to_owned);
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        Answer::empty(StatusCode::TEMPORARY_REDIRECT).with(header::LOCATION, format!("{scheme}://{host}{path}{query}"))
+        Answer::empty(StatusCode::TEMPORARY_REDIRECT)
+            .with(header::LOCATION, format!("{scheme}://{host}{path}{query}"))
     }
 }
 

@@ -20,5 +20,8 @@ pub(crate) fn not_served(path: &str) -> Answer {
 
 /// A path outside of the API.
 pub(crate) fn outside() -> Answer {
-    Answer::detail(StatusCode::NOT_FOUND, "Not Found: the API is under /api, its description at /openapi.json")
+    Answer::detail(
+        StatusCode::NOT_FOUND,
+        "Not Found: the API is under /api, its description at /openapi.json",
+    )
 }

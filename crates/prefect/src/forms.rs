@@ -14,7 +14,8 @@ const SLOTS: Kind = Kind::Int(Bounds { more_than: Some(0), ..Bounds::ANY });
 const DECAY: Kind = Kind::Float(Bounds { at_least: Some(0.0), ..Bounds::ANY });
 const OCCUPANCY: Kind = Kind::Float(Bounds { more_than: Some(0.0), ..Bounds::ANY });
 /// A minute to a day.
-const LEASE_DURATION: Kind = Kind::Float(Bounds { at_least: Some(60.0), more_than: None, at_most: Some(86_400.0) });
+const LEASE_DURATION: Kind =
+    Kind::Float(Bounds { at_least: Some(60.0), more_than: None, at_most: Some(86_400.0) });
 const NAMES: Kind = Kind::List(&Kind::Text(None));
 const MODE: Kind = Kind::OneOf(&["concurrency", "rate_limit"]);
 
@@ -37,7 +38,12 @@ pub(crate) const PAGE: Form = Form {
     name: "PageOfLimits",
     shape: Shape::Parameters,
     fields: &[
-        field("limit", Kind::PageSize, Optional, "How many limits at most, 0 to 200; 200 where nothing is said."),
+        field(
+            "limit",
+            Kind::PageSize,
+            Optional,
+            "How many limits at most, 0 to 200; 200 where nothing is said.",
+        ),
         field("offset", COUNT, Optional, "How many to leave out first."),
     ],
 };
@@ -46,7 +52,12 @@ pub(crate) const PAGE: Form = Form {
 pub(crate) const TAG_RESET: Form = Form {
     name: "TagReset",
     shape: Shape::Parameters,
-    fields: &[field("slot_override", Kind::List(&Kind::Id), Optional, "Task runs that hold a slot after it.")],
+    fields: &[field(
+        "slot_override",
+        Kind::List(&Kind::Id),
+        Optional,
+        "Task runs that hold a slot after it.",
+    )],
 };
 
 /// `POST /concurrency_limits/increment`
@@ -123,7 +134,12 @@ pub(crate) const INCREMENT_WITH_LEASE: Form = Form {
         field("slots", SLOTS, Required, "How many slots of each limit."),
         field("names", NAMES, Required, "Names of the limits; those that do not exist are passed over."),
         field("mode", MODE, Optional, "Whether slots come back by release or only by decay."),
-        field("lease_duration", LEASE_DURATION, Optional, "Seconds until the lease ends unless it is renewed; 300."),
+        field(
+            "lease_duration",
+            LEASE_DURATION,
+            Optional,
+            "Seconds until the lease ends unless it is renewed; 300.",
+        ),
         field("holder", HOLDER, Optional, "Who holds the lease."),
     ],
 };
@@ -151,5 +167,10 @@ pub(crate) const DECREMENT_WITH_LEASE: Form = Form {
 pub(crate) const RENEW: Form = Form {
     name: "RenewLease",
     shape: Shape::Parameters,
-    fields: &[field("lease_duration", LEASE_DURATION, Optional, "Seconds until the lease ends from now; 300.")],
+    fields: &[field(
+        "lease_duration",
+        LEASE_DURATION,
+        Optional,
+        "Seconds until the lease ends from now; 300.",
+    )],
 };

@@ -35,7 +35,8 @@ pub(crate) fn admin_version() -> Answer {
 /// Origin and Host are checked at every request, so no token is needed; clients know this answer, and go on
 /// without.
 pub(crate) fn csrf_token(query: Option<&str>) -> Answer {
-    let names_client = query.unwrap_or_default().split('&').any(|pair| pair == "client" || pair.starts_with("client="));
+    let names_client =
+        query.unwrap_or_default().split('&').any(|pair| pair == "client" || pair.starts_with("client="));
     if names_client {
         return Answer::detail(StatusCode::UNPROCESSABLE_ENTITY, "CSRF protection is disabled.");
     }

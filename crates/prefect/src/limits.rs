@@ -171,7 +171,9 @@ impl Prefect {
         let outcome = self.engine.execute_with(Some(command), move |outcome, now| {
             let describe = |limit: &Limit| serde_json::to_value(limit).unwrap_or_default();
             let (before, after) = match outcome {
-                Some(Outcome::LimitStored { before, after }) => (before.as_deref().map(describe), Some(describe(after))),
+                Some(Outcome::LimitStored { before, after }) => {
+                    (before.as_deref().map(describe), Some(describe(after)))
+                }
                 Some(Outcome::LimitRemoved(limit)) => (Some(describe(limit)), None),
                 Some(Outcome::Reset { ended }) => (None, Some(serde_json::json!({ "ended": ended }))),
                 Some(Outcome::Done) => (None, None),
@@ -184,7 +186,10 @@ impl Prefect {
         let outcome = outcome.await?.unwrap_or(Outcome::Done);
         match outcome {
             Outcome::Denied(denial) => Err(refused(*denial)),
-            Outcome::LimitStored { .. } | Outcome::LimitRemoved(_) | Outcome::Reset { .. } | Outcome::Done => {
+            Outcome::LimitStored { .. }
+            | Outcome::LimitRemoved(_)
+            | Outcome::Reset { .. }
+            | Outcome::Done => {
                 row.note(&self.registry);
                 Ok(outcome)
             }
@@ -232,9 +237,10 @@ impl Row {
 /// What the engine would not take.
 pub(crate) fn refused(denial: Denial) -> Answer {
     match denial {
-        Denial::Invalid { field, reason } => {
-            Answer::invalid(&[Fault::value_error(field, &format!("{field} {reason}"), &Json::Null)], &Json::Null)
-        }
+        Denial::Invalid { field, reason } => Answer::invalid(
+            &[Fault::value_error(field, &format!("{field} {reason}"), &Json::Null)],
+            &Json::Null,
+        ),
         Denial::Overloaded { what, max } => {
             tracing::warn!(what, max, "the engine is at one of its bounds");
             Answer::unavailable()
@@ -248,7 +254,11 @@ pub(crate) fn refused(denial: Denial) -> Answer {
 }
 
 /// The leases that hold slots of a limit and fit, the oldest first; also while it is disabled.
-pub(crate) fn leases_of<'a>(state: &'a State, limit: &Limit, holder: Option<&Name>) -> impl Iterator<Item = &'a admit_kernel::Lease> {
+pub(crate) fn leases_of<'a>(
+    state: &'a State,
+    limit: &Limit,
+    holder: Option<&Name>,
+) -> impl Iterator<Item = &'a admit_kernel::Lease> {
     /// Leases that are read at a time.
     const PAGE: usize = 256;
     let is_off = limit.mode == Mode::Off;

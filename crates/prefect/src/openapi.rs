@@ -105,19 +105,32 @@ fn responses(route: &Route) -> Value {
         Call::TagFilter => add(200, "The limits.", Some(list("ConcurrencyLimit"))),
         Call::TagReset => add(200, "Done.", Some(null)),
         Call::TagDelete | Call::TagDeleteById => add(200, "Done.", Some(null)),
-        Call::TagIncrement | Call::Increment => add(200, "Slots of these limits were taken.", Some(list("LimitBrief"))),
-        Call::TagDecrement | Call::Decrement => add(200, "Slots of these limits were given back.", Some(list("LimitBrief"))),
+        Call::TagIncrement | Call::Increment => {
+            add(200, "Slots of these limits were taken.", Some(list("LimitBrief")))
+        }
+        Call::TagDecrement | Call::Decrement => {
+            add(200, "Slots of these limits were given back.", Some(list("LimitBrief")))
+        }
         Call::LimitCreate => add(201, "The limit was made.", Some(reference("ConcurrencyLimitV2"))),
         Call::LimitRead => add(200, "The limit.", Some(reference("GlobalConcurrencyLimit"))),
         Call::LimitFilter => add(200, "The limits.", Some(list("GlobalConcurrencyLimit"))),
-        Call::LimitUpdate | Call::LimitDelete | Call::DecrementWithLease | Call::Renew => add(204, "Done.", None),
+        Call::LimitUpdate | Call::LimitDelete | Call::DecrementWithLease | Call::Renew => {
+            add(204, "Done.", None)
+        }
         Call::IncrementWithLease => add(200, "The lease.", Some(reference("Leased"))),
     }
     if route.path.contains('{') && route.call != Call::Renew {
         add(404, "There is no such limit.", Some(reference("Refusal")));
     }
-    if matches!(route.call, Call::LimitCreate | Call::LimitUpdate | Call::LimitDelete | Call::TagDelete | Call::TagDeleteById) {
-        add(409, "It conflicts with a limit that exists, or whose owner is elsewhere.", Some(reference("Refusal")));
+    if matches!(
+        route.call,
+        Call::LimitCreate | Call::LimitUpdate | Call::LimitDelete | Call::TagDelete | Call::TagDeleteById
+    ) {
+        add(
+            409,
+            "It conflicts with a limit that exists, or whose owner is elsewhere.",
+            Some(reference("Refusal")),
+        );
     }
     if matches!(route.call, Call::TagIncrement | Call::Increment | Call::IncrementWithLease) {
         add(423, "Others have the slots; `Retry-After` says when to ask again.", Some(reference("Refusal")));
@@ -164,7 +177,9 @@ fn schema(kind: &Kind) -> Value {
         Kind::Text(None) => json!({ "type": "string" }),
         Kind::Text(Some(pattern)) => json!({ "type": "string", "pattern": pattern.pattern }),
         Kind::Int(bounds) => bounded("integer", bounds, |bound| json!(bound)),
-        Kind::PageSize => json!({ "type": "integer", "minimum": 0, "maximum": crate::validate::MAX_PAGE_SIZE }),
+        Kind::PageSize => {
+            json!({ "type": "integer", "minimum": 0, "maximum": crate::validate::MAX_PAGE_SIZE })
+        }
         Kind::Float(bounds) => bounded("number", bounds, |bound| json!(bound)),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Id => json!({ "type": "string", "format": "uuid" }),
@@ -176,7 +191,8 @@ fn schema(kind: &Kind) -> Value {
 
 fn bounded<T: Copy>(kind: &str, bounds: &Bounds<T>, show: impl Fn(T) -> Value) -> Value {
     let mut schema = json!({ "type": kind });
-    let rules = [("minimum", bounds.at_least), ("exclusiveMinimum", bounds.more_than), ("maximum", bounds.at_most)];
+    let rules =
+        [("minimum", bounds.at_least), ("exclusiveMinimum", bounds.more_than), ("maximum", bounds.at_most)];
     for (name, bound) in rules {
         if let Some(bound) = bound {
             schema[name] = show(bound);
@@ -201,10 +217,17 @@ fn answers() -> Map<String, Value> {
     };
     let common = [("id", &id), ("created", &time), ("updated", &time)];
     let ids = json!({ "type": "array", "items": id });
-    let tag = [&common[..], &[("tag", &text), ("concurrency_limit", &whole), ("active_slots", &ids)]].concat();
+    let tag =
+        [&common[..], &[("tag", &text), ("concurrency_limit", &whole), ("active_slots", &ids)]].concat();
     let short = [
         &common[..],
-        &[("active", &truth), ("name", &text), ("limit", &whole), ("active_slots", &whole), ("slot_decay_per_second", &number)],
+        &[
+            ("active", &truth),
+            ("name", &text),
+            ("limit", &whole),
+            ("active_slots", &whole),
+            ("slot_decay_per_second", &number),
+        ],
     ]
     .concat();
     let long = [&short[..], &[("denied_slots", &whole), ("avg_slot_occupancy_seconds", &number)]].concat();

@@ -1,8 +1,8 @@
 //! Every route of the two trees that this crate owns, and of the handshake, as one table: requests are
 //! matched against it, and the published OpenAPI document is made of it.
 
-use axum::http::Method;
 use admit_http::Role;
+use axum::http::Method;
 
 use crate::forms;
 use crate::validate::Form;
@@ -86,34 +86,174 @@ pub(crate) static ROUTES: &[Route] = &[
     route(Method::GET, "/health", Call::Health, None, OPEN, "Whether the server is there."),
     route(Method::GET, "/ready", Call::Ready, None, OPEN, "Whether the server can work."),
     route(Method::GET, "/version", Call::Version, None, HOLD, "The version of this API."),
-    route(Method::GET, "/admin/version", Call::AdminVersion, None, HOLD, "The version of Prefect that this API is that of."),
-    route(Method::GET, "/csrf-token", Call::CsrfToken, None, HOLD, "Says that no token against cross-site requests is needed."),
-    route(Method::POST, "/concurrency_limits/", Call::TagCreate, Some(&forms::TAG_LIMIT_CREATE), CHANGE, "Makes the limit of a tag, or changes it."),
-    route(Method::GET, "/concurrency_limits/{uuid}", Call::TagReadById, None, HOLD, "Reads a tag's limit by its id."),
+    route(
+        Method::GET,
+        "/admin/version",
+        Call::AdminVersion,
+        None,
+        HOLD,
+        "The version of Prefect that this API is that of.",
+    ),
+    route(
+        Method::GET,
+        "/csrf-token",
+        Call::CsrfToken,
+        None,
+        HOLD,
+        "Says that no token against cross-site requests is needed.",
+    ),
+    route(
+        Method::POST,
+        "/concurrency_limits/",
+        Call::TagCreate,
+        Some(&forms::TAG_LIMIT_CREATE),
+        CHANGE,
+        "Makes the limit of a tag, or changes it.",
+    ),
+    route(
+        Method::GET,
+        "/concurrency_limits/{uuid}",
+        Call::TagReadById,
+        None,
+        HOLD,
+        "Reads a tag's limit by its id.",
+    ),
     route(Method::GET, "/concurrency_limits/tag/{tag}", Call::TagRead, None, HOLD, "Reads a tag's limit."),
-    route(Method::POST, "/concurrency_limits/filter", Call::TagFilter, Some(&forms::PAGE), HOLD, "Lists the limits of tags."),
-    route(Method::POST, "/concurrency_limits/tag/{tag}/reset", Call::TagReset, Some(&forms::TAG_RESET), CHANGE, "Ends every lease of a tag's limit."),
-    route(Method::DELETE, "/concurrency_limits/{uuid}", Call::TagDeleteById, None, CHANGE, "Removes a limit by its id."),
-    route(Method::DELETE, "/concurrency_limits/tag/{tag}", Call::TagDelete, None, CHANGE, "Removes a tag's limit."),
-    route(Method::POST, "/concurrency_limits/increment", Call::TagIncrement, Some(&forms::TAG_INCREMENT), HOLD, "Takes a slot of each tag for a task run."),
-    route(Method::POST, "/concurrency_limits/decrement", Call::TagDecrement, Some(&forms::TAG_DECREMENT), HOLD, "Gives a task run's slots of these tags back."),
-    route(Method::POST, "/v2/concurrency_limits/", Call::LimitCreate, Some(&forms::LIMIT_CREATE), CHANGE, "Makes a limit."),
-    route(Method::GET, "/v2/concurrency_limits/{id_or_name}", Call::LimitRead, None, HOLD, "Reads a limit by its id or name."),
-    route(Method::POST, "/v2/concurrency_limits/filter", Call::LimitFilter, Some(&forms::PAGE), HOLD, "Lists limits by name."),
-    route(Method::PATCH, "/v2/concurrency_limits/{id_or_name}", Call::LimitUpdate, Some(&forms::LIMIT_UPDATE), CHANGE, "Changes a limit."),
-    route(Method::DELETE, "/v2/concurrency_limits/{id_or_name}", Call::LimitDelete, None, CHANGE, "Removes a limit. Leases keep what they hold."),
-    route(Method::POST, "/v2/concurrency_limits/increment", Call::Increment, Some(&forms::INCREMENT), HOLD, "Takes slots until they are given back, or for a rate."),
-    route(Method::POST, "/v2/concurrency_limits/increment-with-lease", Call::IncrementWithLease, Some(&forms::INCREMENT_WITH_LEASE), HOLD, "Takes slots for as long as a lease lives."),
-    route(Method::POST, "/v2/concurrency_limits/decrement", Call::Decrement, Some(&forms::DECREMENT), HOLD, "Gives slots back that were taken without a lease."),
-    route(Method::POST, "/v2/concurrency_limits/decrement-with-lease", Call::DecrementWithLease, Some(&forms::DECREMENT_WITH_LEASE), HOLD, "Ends a lease."),
-    route(Method::POST, "/v2/concurrency_limits/leases/{lease_id}/renew", Call::Renew, Some(&forms::RENEW), HOLD, "Holds a lease for longer."),
+    route(
+        Method::POST,
+        "/concurrency_limits/filter",
+        Call::TagFilter,
+        Some(&forms::PAGE),
+        HOLD,
+        "Lists the limits of tags.",
+    ),
+    route(
+        Method::POST,
+        "/concurrency_limits/tag/{tag}/reset",
+        Call::TagReset,
+        Some(&forms::TAG_RESET),
+        CHANGE,
+        "Ends every lease of a tag's limit.",
+    ),
+    route(
+        Method::DELETE,
+        "/concurrency_limits/{uuid}",
+        Call::TagDeleteById,
+        None,
+        CHANGE,
+        "Removes a limit by its id.",
+    ),
+    route(
+        Method::DELETE,
+        "/concurrency_limits/tag/{tag}",
+        Call::TagDelete,
+        None,
+        CHANGE,
+        "Removes a tag's limit.",
+    ),
+    route(
+        Method::POST,
+        "/concurrency_limits/increment",
+        Call::TagIncrement,
+        Some(&forms::TAG_INCREMENT),
+        HOLD,
+        "Takes a slot of each tag for a task run.",
+    ),
+    route(
+        Method::POST,
+        "/concurrency_limits/decrement",
+        Call::TagDecrement,
+        Some(&forms::TAG_DECREMENT),
+        HOLD,
+        "Gives a task run's slots of these tags back.",
+    ),
+    route(
+        Method::POST,
+        "/v2/concurrency_limits/",
+        Call::LimitCreate,
+        Some(&forms::LIMIT_CREATE),
+        CHANGE,
+        "Makes a limit.",
+    ),
+    route(
+        Method::GET,
+        "/v2/concurrency_limits/{id_or_name}",
+        Call::LimitRead,
+        None,
+        HOLD,
+        "Reads a limit by its id or name.",
+    ),
+    route(
+        Method::POST,
+        "/v2/concurrency_limits/filter",
+        Call::LimitFilter,
+        Some(&forms::PAGE),
+        HOLD,
+        "Lists limits by name.",
+    ),
+    route(
+        Method::PATCH,
+        "/v2/concurrency_limits/{id_or_name}",
+        Call::LimitUpdate,
+        Some(&forms::LIMIT_UPDATE),
+        CHANGE,
+        "Changes a limit.",
+    ),
+    route(
+        Method::DELETE,
+        "/v2/concurrency_limits/{id_or_name}",
+        Call::LimitDelete,
+        None,
+        CHANGE,
+        "Removes a limit. Leases keep what they hold.",
+    ),
+    route(
+        Method::POST,
+        "/v2/concurrency_limits/increment",
+        Call::Increment,
+        Some(&forms::INCREMENT),
+        HOLD,
+        "Takes slots until they are given back, or for a rate.",
+    ),
+    route(
+        Method::POST,
+        "/v2/concurrency_limits/increment-with-lease",
+        Call::IncrementWithLease,
+        Some(&forms::INCREMENT_WITH_LEASE),
+        HOLD,
+        "Takes slots for as long as a lease lives.",
+    ),
+    route(
+        Method::POST,
+        "/v2/concurrency_limits/decrement",
+        Call::Decrement,
+        Some(&forms::DECREMENT),
+        HOLD,
+        "Gives slots back that were taken without a lease.",
+    ),
+    route(
+        Method::POST,
+        "/v2/concurrency_limits/decrement-with-lease",
+        Call::DecrementWithLease,
+        Some(&forms::DECREMENT_WITH_LEASE),
+        HOLD,
+        "Ends a lease.",
+    ),
+    route(
+        Method::POST,
+        "/v2/concurrency_limits/leases/{lease_id}/renew",
+        Call::Renew,
+        Some(&forms::RENEW),
+        HOLD,
+        "Holds a lease for longer.",
+    ),
 ];
 
 /// Whether a path below `/api` lies in one of the trees that are served here alone.
 pub(crate) fn is_ours(path: &str) -> bool {
-    ["/concurrency_limits", "/v2/concurrency_limits"].iter().any(|tree| {
-        path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+    ["/concurrency_limits", "/v2/concurrency_limits"]
+        .iter()
+        .any(|tree| path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// What a decoded path below `/api` stands for.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use admit_engine::Error;
 use admit_http::Caller;
 use admit_kernel::{
-    Acquire, Claim, Command, Denial, IfMissing, Limit, MAX_CLAIMS, MAX_NAME_BYTES, MAX_SLOTS, MAX_TTL_MS, MIN_TTL_MS, Name, Outcome, Part,
-    Patience, Refill, State,
+    Acquire, Claim, Command, Denial, IfMissing, Limit, MAX_CLAIMS, MAX_NAME_BYTES, MAX_SLOTS, MAX_TTL_MS,
+    MIN_TTL_MS, Name, Outcome, Part, Patience, Refill, State,
 };
 use axum::http::StatusCode;
 use uuid::Uuid;
@@ -68,7 +68,8 @@ impl From<Error> for Full {
 
 /// Names that a limit can have; others are those of limits that do not exist.
 pub(crate) fn possible_names(names: Vec<String>) -> Vec<Name> {
-    let is_possible = |name: &String| (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
+    let is_possible =
+        |name: &String| (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
     names.into_iter().filter(is_possible).map(Name::from).collect()
 }
 
@@ -177,11 +178,17 @@ pub(crate) fn too_many_slots() -> Answer {
 
 fn claims(take: &Take<'_>) -> Result<Vec<Claim>, Answer> {
     if take.known.len() > MAX_CLAIMS {
-        let detail = format!("{} concurrency limits are asked for at once; ask for at most {MAX_CLAIMS}", take.known.len());
+        let detail = format!(
+            "{} concurrency limits are asked for at once; ask for at most {MAX_CLAIMS}",
+            take.known.len()
+        );
         return Err(Answer::detail(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
     let slots = u32::try_from(take.slots).unwrap_or(u32::MAX).clamp(1, MAX_SLOTS);
-    let claim = |shown: &Shown| Claim { if_missing: IfMissing::Admit, ..Claim::limit(shown.limit.name.clone(), slots) };
+    let claim = |shown: &Shown| Claim {
+        if_missing: IfMissing::Admit,
+        ..Claim::limit(shown.limit.name.clone(), slots)
+    };
     Ok(take.known.iter().map(claim).collect())
 }
 

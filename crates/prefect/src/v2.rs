@@ -58,7 +58,8 @@ pub(crate) async fn create(app: &Prefect, asked: &Asked) -> Answered {
     let name: Name = values.text("name").unwrap_or_default().into();
     let stated_max = values.int("limit").unwrap_or_default();
     let stated_decay = values.float("slot_decay_per_second").unwrap_or_default();
-    let mut limit = Limit { source: SOURCE.into(), ..Limit::new(name.clone(), Terms::concurrent(max_of(stated_max))) };
+    let mut limit =
+        Limit { source: SOURCE.into(), ..Limit::new(name.clone(), Terms::concurrent(max_of(stated_max))) };
     set_decay(&mut limit, stated_decay);
     set_active(&mut limit, values.bool("active").unwrap_or(true));
     let denied_slots = values.int("denied_slots").unwrap_or_default();
@@ -242,7 +243,11 @@ async fn acquire(app: &Prefect, asked: &Asked, term: Term) -> Result<(Uuid, Vec<
         return Err(too_many_slots());
     }
     let is_rate = values.text("mode") == Some("rate_limit");
-    let fixed: Vec<&str> = known.iter().filter(|shown| shown.is_active() && !shown.is_rate()).map(|shown| &*shown.limit.name).collect();
+    let fixed: Vec<&str> = known
+        .iter()
+        .filter(|shown| shown.is_active() && !shown.is_rate())
+        .map(|shown| &*shown.limit.name)
+        .collect();
     if is_rate && !fixed.is_empty() {
         let detail = format!(
             "Only concurrency limits with slot decay can be used for rate limiting. The following limits do not have \
@@ -251,9 +256,9 @@ async fn acquire(app: &Prefect, asked: &Asked, term: Term) -> Result<(Uuid, Vec<
         );
         return Err(Answer::detail(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
-    let holder = values.object("holder").and_then(|holder| {
-        Some(format!("{}:{}", holder.text("type")?, holder.id("id")?).into())
-    });
+    let holder = values
+        .object("holder")
+        .and_then(|holder| Some(format!("{}:{}", holder.text("type")?, holder.id("id")?).into()));
     // A lease for a rate is still a lease: it can be renewed and released, and the slots come back with time.
     let term = if is_rate && term == Term::Unheld { Term::Rate } else { term };
     let take = Take { caller: &asked.caller, known: &known, slots, term, holder };

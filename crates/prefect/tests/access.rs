@@ -68,7 +68,10 @@ fn paths_of_a_whole_server_name_the_way_to_one() {
 #[test]
 fn bodies_are_bounded() {
     let server = Server::start(Duration::ZERO);
-    let answer = server.post("/v2/concurrency_limits/", json!({ "name": "x".repeat(admit_prefect::MAX_BODY_BYTES), "limit": 1 }));
+    let answer = server.post(
+        "/v2/concurrency_limits/",
+        json!({ "name": "x".repeat(admit_prefect::MAX_BODY_BYTES), "limit": 1 }),
+    );
     assert_eq!(answer.status, 413, "{}", answer.text);
     let answer = server.post("/v2/concurrency_limits/", json!({ "name": "x".repeat(513), "limit": 1 }));
     assert_eq!(answer.status, 422, "{}", answer.text);

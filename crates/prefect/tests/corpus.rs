@@ -17,7 +17,8 @@ use serde_json::value::RawValue;
 /// Every line of a corpus against a fresh server that holds nothing, a connection for each.
 fn replay(corpus: &str) {
     let server = Server::start(Duration::ZERO);
-    let mut replay = Replay { server: &server, captured: BTreeMap::new(), wrong: Vec::new(), used: Vec::new() };
+    let mut replay =
+        Replay { server: &server, captured: BTreeMap::new(), wrong: Vec::new(), used: Vec::new() };
     let records: Vec<Value> = corpus.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (record, line) in records.iter().zip(corpus.lines()) {
         // The order of members matters to faults, and a `Value` forgets it.
@@ -30,7 +31,13 @@ fn replay(corpus: &str) {
             replay.wrong.push(format!("{}: no longer differs; take it out of the table", difference.record));
         }
     }
-    assert!(replay.wrong.is_empty(), "{} of {}:\n{}", replay.wrong.len(), records.len(), replay.wrong.join("\n"));
+    assert!(
+        replay.wrong.is_empty(),
+        "{} of {}:\n{}",
+        replay.wrong.len(),
+        records.len(),
+        replay.wrong.join("\n")
+    );
 }
 
 #[test]
@@ -82,11 +89,13 @@ impl Replay<'_> {
                         |n| value.get(usize::try_from(n).unwrap()).cloned(),
                     )
                 });
-                let found = found.as_ref().and_then(Value::as_str).unwrap_or("00000000-0000-4000-8000-0000000000ff");
+                let found =
+                    found.as_ref().and_then(Value::as_str).unwrap_or("00000000-0000-4000-8000-0000000000ff");
                 self.captured.insert(variable.clone(), found.to_owned());
             }
         }
-        let expect = (record["status"].as_u64().unwrap(), &record["response_headers"], &record["response_body"]);
+        let expect =
+            (record["status"].as_u64().unwrap(), &record["response_headers"], &record["response_body"]);
         let difference = DIFFERENCES.iter().find(|difference| difference.record == name);
         let same = self.compare(&answer, expect.0, expect.1, expect.2);
         match (same, difference) {
@@ -117,9 +126,12 @@ impl Replay<'_> {
             return Err(format!("{} instead of {status}: {}", answer.status, answer.text));
         }
         for (name, expect) in headers.as_object().unwrap() {
-            let expect = expect.as_str().map(|expect| expect.replace("$base", &format!("http://{}", self.server.address)));
+            let expect = expect
+                .as_str()
+                .map(|expect| expect.replace("$base", &format!("http://{}", self.server.address)));
             let got = answer.header(name).map(str::to_owned);
-            let is_number = expect.as_deref() == Some("$number") && got.as_ref().is_some_and(|got| got.parse::<f64>().is_ok());
+            let is_number = expect.as_deref() == Some("$number")
+                && got.as_ref().is_some_and(|got| got.parse::<f64>().is_ok());
             if got != expect && !is_number {
                 return Err(format!("{name}: {got:?} instead of {expect:?}"));
             }
@@ -142,10 +154,13 @@ impl Replay<'_> {
         match (got, expect) {
             (Value::Object(got), Value::Object(expect)) => {
                 got.len() == expect.len()
-                    && expect.iter().all(|(name, expect)| got.get(name).is_some_and(|got| self.equal(got, expect)))
+                    && expect
+                        .iter()
+                        .all(|(name, expect)| got.get(name).is_some_and(|got| self.equal(got, expect)))
             }
             (Value::Array(got), Value::Array(expect)) => {
-                got.len() == expect.len() && got.iter().zip(expect).all(|(got, expect)| self.equal(got, expect))
+                got.len() == expect.len()
+                    && got.iter().zip(expect).all(|(got, expect)| self.equal(got, expect))
             }
             (Value::Number(got), Value::Number(expect)) => got.as_f64() == expect.as_f64(),
             (Value::String(got), Value::String(expect)) => match expect.as_str() {
@@ -161,7 +176,8 @@ impl Replay<'_> {
 
     /// The text with what was captured in place of `${name}`.
     fn filled(&self, text: &str) -> String {
-        let fill = |text: String, (name, value): (&String, &String)| text.replace(&format!("${{{name}}}"), value);
+        let fill =
+            |text: String, (name, value): (&String, &String)| text.replace(&format!("${{{name}}}"), value);
         self.captured.iter().fold(text.to_owned(), fill)
     }
 }

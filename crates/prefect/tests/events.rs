@@ -67,7 +67,10 @@ fn a_client_is_welcomed_and_its_events_are_taken() {
         assert_eq!(client.receive().await, (PONG, String::new()));
         client.send(TEXT, &json!({ "type": "auth", "token": null }).to_string()).await;
         let (kind, text) = client.receive().await;
-        assert_eq!((kind, serde_json::from_str::<Value>(&text).unwrap()), (TEXT, json!({ "type": "auth_success" })));
+        assert_eq!(
+            (kind, serde_json::from_str::<Value>(&text).unwrap()),
+            (TEXT, json!({ "type": "auth_success" }))
+        );
         client.send(TEXT, r#"{"event":"prefect.concurrency-limit.acquired"}"#).await;
         client.send(PING, "still there?").await;
         assert_eq!(client.receive().await, (PONG, "still there?".to_owned()));

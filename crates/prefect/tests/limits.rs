@@ -50,7 +50,10 @@ fn what_is_made_natively_is_seen_and_changed_here() {
     let server = Server::start(Duration::ZERO);
     server.set(Limit::new("openai", Terms::concurrent(10)));
     let seen = server.get(&format!("{V2}/openai")).json();
-    assert_eq!((&seen["limit"], &seen["active"], &seen["active_slots"]), (&json!(10), &json!(true), &json!(0)));
+    assert_eq!(
+        (&seen["limit"], &seen["active"], &seen["active_slots"]),
+        (&json!(10), &json!(true), &json!(0))
+    );
     assert!(seen["created"].is_string() && seen["updated"].is_string());
     let id = seen["id"].as_str().unwrap();
     assert_eq!(server.get(&format!("{V2}/{id}")).json(), seen, "its id stays");
@@ -84,7 +87,8 @@ fn what_belongs_to_others_is_not_removed_or_renamed() {
 fn a_limit_in_use_keeps_its_name() {
     let server = Server::start(Duration::ZERO);
     let id = server.make(json!({ "name": "old", "limit": 1 }))["id"].clone();
-    let taken = server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["old"], "slots": 1 })).json();
+    let taken =
+        server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["old"], "slots": 1 })).json();
     let renamed = server.patch(&format!("{V2}/old"), json!({ "name": "new" }));
     assert_eq!(renamed.status, 409, "{}", renamed.text);
     server.post(&format!("{V2}/decrement-with-lease"), json!({ "lease_id": taken["lease_id"] }));
@@ -98,21 +102,29 @@ fn ids_and_leases_survive_a_restart() {
     let server = Server::start(Duration::ZERO);
     let made = server.make(json!({ "name": "db", "limit": 1 }));
     server.post("/concurrency_limits/", json!({ "tag": "below", "concurrency_limit": -3 }));
-    let taken = server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["db"], "slots": 1 })).json();
+    let taken =
+        server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["db"], "slots": 1 })).json();
     let server = Server::start_in(server.stop(), Duration::ZERO, Door::Open);
     let seen = server.get(&format!("{V2}/db")).json();
-    assert_eq!((&seen["id"], &seen["created"], &seen["active_slots"]), (&made["id"], &made["created"], &json!(1)));
+    assert_eq!(
+        (&seen["id"], &seen["created"], &seen["active_slots"]),
+        (&made["id"], &made["created"], &json!(1))
+    );
     assert_eq!(server.get("/concurrency_limits/tag/below").json()["concurrency_limit"], -3);
     let renew = format!("{V2}/leases/{}/renew", taken["lease_id"].as_str().unwrap());
     assert_eq!(server.post(&renew, json!({ "lease_duration": 60 })).status, 204);
-    assert_eq!(server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["db"], "slots": 1 })).status, 423);
+    assert_eq!(
+        server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["db"], "slots": 1 })).status,
+        423
+    );
 }
 
 #[test]
 fn a_lease_ends_on_time() {
     let server = Server::start(Duration::from_secs(45));
     server.make(json!({ "name": "db", "limit": 1 }));
-    let taken = server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["db"], "slots": 1 })).json();
+    let taken =
+        server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["db"], "slots": 1 })).json();
     let id = taken["lease_id"].as_str().unwrap();
     // A second is less than this API takes.
     let renew = Command::Renew { id: id.parse().unwrap(), ttl_ms: Some(1_000) };
@@ -128,7 +140,10 @@ fn a_lease_ends_on_time() {
 fn a_decaying_limit_keeps_fractions() {
     let server = Server::start(Duration::ZERO);
     server.make(json!({ "name": "rate", "limit": 1, "slot_decay_per_second": 1.0 }));
-    let take = || server.post(&format!("{V2}/increment"), json!({ "names": ["rate"], "slots": 1, "mode": "rate_limit" }));
+    let take = || {
+        server
+            .post(&format!("{V2}/increment"), json!({ "names": ["rate"], "slots": 1, "mode": "rate_limit" }))
+    };
     assert_eq!(take().status, 200);
     // Asking again and again must not set the clock of the decay back.
     let begun = std::time::Instant::now();
@@ -147,7 +162,12 @@ fn a_decaying_limit_gives_back_what_was_taken_without_a_lease() {
     assert_eq!(server.post(&format!("{V2}/increment"), body(1)).status, 423);
     assert_eq!(server.post(&format!("{V2}/decrement"), body(2)).status, 200);
     assert_eq!(server.active_slots("slow"), 1);
-    assert_eq!(server.post(&format!("{V2}/increment"), json!({ "names": ["slow"], "slots": 2, "mode": "rate_limit" })).status, 200);
+    assert_eq!(
+        server
+            .post(&format!("{V2}/increment"), json!({ "names": ["slow"], "slots": 2, "mode": "rate_limit" }))
+            .status,
+        200
+    );
     assert_eq!(server.post(&format!("{V2}/decrement"), body(3)).status, 200);
     assert_eq!(server.active_slots("slow"), 0);
 }
@@ -157,10 +177,18 @@ fn a_native_window_can_be_a_rate_limit() {
     let server = Server::start(Duration::ZERO);
     let refill = Refill::Window { ms: 60_000, counts: admit_kernel::Counts::Starts };
     server.set(Limit::new("minute", Terms { max: 1, refill }));
-    let take = || server.post(&format!("{V2}/increment"), json!({ "names": ["minute"], "slots": 1, "mode": "rate_limit" }));
+    let take = || {
+        server.post(
+            &format!("{V2}/increment"),
+            json!({ "names": ["minute"], "slots": 1, "mode": "rate_limit" }),
+        )
+    };
     assert_eq!(take().status, 200);
     assert_eq!(take().status, 423);
-    assert_eq!(server.patch(&format!("{V2}/minute"), json!({ "limit": 2, "slot_decay_per_second": 0.0 })).status, 204);
+    assert_eq!(
+        server.patch(&format!("{V2}/minute"), json!({ "limit": 2, "slot_decay_per_second": 0.0 })).status,
+        204
+    );
     assert_eq!(server.native("minute").unwrap().terms, Terms { max: 2, refill }, "the window stays");
 }
 
@@ -169,7 +197,10 @@ fn decrements_at_once_give_back_what_each_names() {
     let server = Server::start(Duration::ZERO);
     server.make(json!({ "name": "db", "limit": 8 }));
     for _ in 0..8 {
-        assert_eq!(server.post(&format!("{V2}/increment"), json!({ "names": ["db"], "slots": 1 })).status, 200);
+        assert_eq!(
+            server.post(&format!("{V2}/increment"), json!({ "names": ["db"], "slots": 1 })).status,
+            200
+        );
     }
     let address = server.address;
     let path = format!("{V2}/decrement");
@@ -185,7 +216,8 @@ fn decrements_at_once_give_back_what_each_names() {
 fn a_released_part_of_a_lease_stays_released() {
     let server = Server::start(Duration::ZERO);
     server.make(json!({ "name": "a", "limit": 1 }));
-    let taken = server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["a"], "slots": 1 })).json();
+    let taken =
+        server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["a"], "slots": 1 })).json();
     let id = taken["lease_id"].as_str().unwrap().parse().unwrap();
     server.run(server.engine.execute(Command::Release { id, part: Part::All, counts: true })).unwrap();
     assert_eq!(server.active_slots("a"), 0, "a lease ended natively is ended");
@@ -211,7 +243,8 @@ fn changes_are_audited() {
 #[test]
 fn a_lease_of_nothing_leaves_no_record() {
     let server = Server::start(Duration::ZERO);
-    let taken = server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["nobody"], "slots": 1 })).json();
+    let taken =
+        server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["nobody"], "slots": 1 })).json();
     assert_eq!(taken["limits"], json!([]));
     let id = taken["lease_id"].as_str().unwrap();
     assert_eq!(server.run(server.engine.read(|state| state.totals().leases)).unwrap(), 0);

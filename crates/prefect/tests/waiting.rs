@@ -38,7 +38,10 @@ impl Server {
     }
 
     fn release(&self, lease: &str) {
-        assert_eq!(self.post("/v2/concurrency_limits/decrement-with-lease", json!({ "lease_id": lease })).status, 204);
+        assert_eq!(
+            self.post("/v2/concurrency_limits/decrement-with-lease", json!({ "lease_id": lease })).status,
+            204
+        );
     }
 
     async fn released(&self, lease: &str) {
@@ -203,7 +206,8 @@ fn what_can_never_be_is_answered_at_once() {
     check(LEASE, json!({ "names": ["db"], "slots": 3 }), 422, too_many);
     check(LEASE, json!({ "names": ["tag:zero"], "slots": 1 }), 422, too_many);
     let increment = |tag: &str| json!({ "names": [tag], "task_run_id": task(1) });
-    let deadlock = "The concurrency limit on tag \"zero\" is 0 and will deadlock if the task tries to run again.";
+    let deadlock =
+        "The concurrency limit on tag \"zero\" is 0 and will deadlock if the task tries to run again.";
     check("/concurrency_limits/increment", increment("zero"), 423, deadlock);
     let full = "Concurrency limit for the negative tag has been reached";
     check("/concurrency_limits/increment", increment("negative"), 423, full);

@@ -141,7 +141,9 @@ impl Reader<'_> {
         self.at += 1;
         let mut text = String::new();
         loop {
-            let Some(char) = self.peek() else { return Err(syntax("Unterminated string starting at", begin)) };
+            let Some(char) = self.peek() else {
+                return Err(syntax("Unterminated string starting at", begin));
+            };
             match char {
                 '"' => break,
                 '\\' => text.push(self.escape(begin)?),
@@ -199,7 +201,9 @@ impl Reader<'_> {
     fn number(&mut self) -> Result<Json, ParseError> {
         let begin = self.at;
         let mut end = begin + usize::from(self.chars[begin] == '-');
-        let digits = |from: usize| self.chars[from.min(self.chars.len())..].iter().take_while(|c| c.is_ascii_digit()).count();
+        let digits = |from: usize| {
+            self.chars[from.min(self.chars.len())..].iter().take_while(|c| c.is_ascii_digit()).count()
+        };
         end += match self.chars.get(end) {
             Some('0') => 1,
             Some('1'..='9') => digits(end),
@@ -219,7 +223,11 @@ impl Reader<'_> {
         let text: String = self.chars[begin..end].iter().collect();
         self.at = end;
         if end == whole {
-            return if whole - begin > MAX_DIGITS { Err(ParseError::Unreadable) } else { Ok(Json::Int(text.into())) };
+            return if whole - begin > MAX_DIGITS {
+                Err(ParseError::Unreadable)
+            } else {
+                Ok(Json::Int(text.into()))
+            };
         }
         text.parse().map(|value| Json::Float(value, text.into())).map_err(|_| ParseError::Unreadable)
     }
@@ -309,7 +317,10 @@ mod tests {
             assert_eq!(written, expect, "{text:?}");
         };
         check(" {\"b\": 1, \"a\": [true, null], \"b\": 2} ", r#"{"b":2,"a":[true,null]}"#);
-        check("[1.50, -0, 1e5, 123456789012345678901234567890]", "[1.50,-0,1e5,123456789012345678901234567890]");
+        check(
+            "[1.50, -0, 1e5, 123456789012345678901234567890]",
+            "[1.50,-0,1e5,123456789012345678901234567890]",
+        );
         check("[NaN, -Infinity, 1e999]", "[null,null,null]");
         check(r#""\u00fc\ud83d\ude80\ud83d\n\u0001""#, "\"ü🚀\u{fffd}\\n\\u0001\"");
     }

@@ -151,7 +151,9 @@ pub(crate) fn check(form: &Form, body: Option<&Json>) -> Result<Values, Refused>
 fn page_size(form: &Form, body: Option<&Json>) -> Result<(), Refused> {
     let wanted = form.fields.iter().find(|field| matches!(field.kind, Kind::PageSize));
     let given = wanted.and_then(|field| body?.get(field.name)).filter(|given| **given != Json::Null);
-    let Some(Ok(Value::Int(size))) = given.map(|given| scalar::int(given, &Bounds::ANY)) else { return Ok(()) };
+    let Some(Ok(Value::Int(size))) = given.map(|given| scalar::int(given, &Bounds::ANY)) else {
+        return Ok(());
+    };
     let refuse = |rule: String| Err(Refused::Sentence(format!("Invalid limit: must be {rule}.")));
     match size {
         ..0 => refuse("greater than or equal to 0".to_owned()),
@@ -186,7 +188,9 @@ impl Check {
             self.within(Step::Name(field.name), |check| {
                 let given = match body {
                     // Whatever is no object has no members, not even those that need not be there.
-                    Some(other) if !matches!(other, Json::Object(_)) => return check.fault(Fault::missing(&Json::Null)),
+                    Some(other) if !matches!(other, Json::Object(_)) => {
+                        return check.fault(Fault::missing(&Json::Null));
+                    }
                     body => body.and_then(|body| body.get(field.name)).filter(|given| **given != Json::Null),
                 };
                 match given {
@@ -211,7 +215,9 @@ impl Check {
         let mut values = Values::default();
         for field in fields {
             self.within(Step::Name(field.name), |check| match body.get(field.name) {
-                Some(Json::Null) if field.presence == Presence::Nullable => values.0.push((field.name, Value::Null)),
+                Some(Json::Null) if field.presence == Presence::Nullable => {
+                    values.0.push((field.name, Value::Null))
+                }
                 Some(given) => {
                     if let Some(value) = check.value(&field.kind, given) {
                         values.0.push((field.name, value));
@@ -319,7 +325,8 @@ impl Values {
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {
         let Some(Value::List(items)) = self.get(name) else { return Vec::new() };
         let mut seen = std::collections::HashSet::new();
-        let texts = items.iter().filter_map(|item| if let Value::Text(text) = item { Some(text) } else { None });
+        let texts =
+            items.iter().filter_map(|item| if let Value::Text(text) = item { Some(text) } else { None });
         texts.filter(|text| seen.insert(text.as_str())).cloned().collect()
     }
 

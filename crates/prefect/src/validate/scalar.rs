@@ -51,10 +51,16 @@ impl<T: Number> Bounds<T> {
     fn check(&self, value: T, given: &Json) -> Result<T, Fault> {
         let rules = [
             (self.at_most.filter(|most| !(value <= *most)), "less_than_equal", "less than or equal to", "le"),
-            (self.at_least.filter(|least| !(value >= *least)), "greater_than_equal", "greater than or equal to", "ge"),
+            (
+                self.at_least.filter(|least| !(value >= *least)),
+                "greater_than_equal",
+                "greater than or equal to",
+                "ge",
+            ),
             (self.more_than.filter(|bound| !(value > *bound)), "greater_than", "greater than", "gt"),
         ];
-        let broken = rules.into_iter().find_map(|(bound, kind, words, name)| Some((bound?, kind, words, name)));
+        let broken =
+            rules.into_iter().find_map(|(bound, kind, words, name)| Some((bound?, kind, words, name)));
         broken.map_or(Ok(value), |(bound, kind, words, name)| {
             let message = format!("Input should be {words} {}", bound.shown());
             Err(Fault::new(kind, message, given).with(name, bound.json()))
@@ -66,7 +72,8 @@ pub(super) fn text(given: &Json, pattern: Option<&NamePattern>) -> Result<Value,
     let Json::Text(text) = given else {
         return Err(Fault::new("string_type", "Input should be a valid string", given));
     };
-    let breaks = |pattern: &NamePattern| text.contains(pattern.banned) || (text.is_empty() && !pattern.may_be_empty);
+    let breaks =
+        |pattern: &NamePattern| text.contains(pattern.banned) || (text.is_empty() && !pattern.may_be_empty);
     if let Some(NamePattern { pattern, .. }) = pattern.filter(|pattern| breaks(pattern)) {
         let message = format!("String should match pattern '{pattern}'");
         return Err(Fault::new("string_pattern_mismatch", message, given).with("pattern", (*pattern).into()));
@@ -136,7 +143,9 @@ fn digits(text: &str) -> Option<String> {
         Some(_) => return None,
         None => rest,
     };
-    without_underscores(whole).filter(|whole| whole.bytes().all(|byte| byte.is_ascii_digit())).map(|whole| format!("{sign}{whole}"))
+    without_underscores(whole)
+        .filter(|whole| whole.bytes().all(|byte| byte.is_ascii_digit()))
+        .map(|whole| format!("{sign}{whole}"))
 }
 
 /// The text without its underscores, if there is none but single ones between other characters.
@@ -162,7 +171,9 @@ pub(super) fn float(given: &Json, bounds: &Bounds<f64>) -> Result<Value, Fault> 
             return Err(Fault::new("float_type", "Input should be a valid number", given));
         }
     };
-    bounds.check(value, given).and_then(|value| if value.is_finite() { Ok(Value::Float(value)) } else { Err(not_finite(given)) })
+    bounds
+        .check(value, given)
+        .and_then(|value| if value.is_finite() { Ok(Value::Float(value)) } else { Err(not_finite(given)) })
 }
 
 fn not_finite(given: &Json) -> Fault {

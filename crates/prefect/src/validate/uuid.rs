@@ -46,7 +46,10 @@ mod tests {
         check("x", "invalid character: found `x` at 1");
         check("abc", "invalid length: expected length 32 for simple format, found 3");
         check("", "invalid length: expected length 32 for simple format, found 0");
-        check("00000000-0000-4000-8000-00000000000", "invalid group length in group 4: expected 12, found 11");
+        check(
+            "00000000-0000-4000-8000-00000000000",
+            "invalid group length in group 4: expected 12, found 11",
+        );
         check("0000000-00000-4000-8000-000000000001", "invalid group length in group 0: expected 8, found 7");
         check("00000000-0000-4000-8000-00000000000g", "invalid character: found `g` at 36");
         check("ü", "invalid character: found `ü` at 1");
@@ -62,7 +65,10 @@ mod tests {
         check("{x}", "invalid character: found `x` at 2");
         check("a-b-c-d-e", "invalid group length in group 0: expected 8, found 1");
         check("a-b-c-d-e-f", "invalid group count: expected 5, found 6");
-        check("000000000000000000000000000000000", "invalid length: expected length 32 for simple format, found 33");
+        check(
+            "000000000000000000000000000000000",
+            "invalid length: expected length 32 for simple format, found 33",
+        );
         check("zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz", "invalid character: found `z` at 1");
     }
 

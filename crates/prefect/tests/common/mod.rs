@@ -134,7 +134,8 @@ pub async fn send(
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(format!("/api{path}")).header("host", address.to_string());
+    let mut request =
+        Request::builder().method(method).uri(format!("/api{path}")).header("host", address.to_string());
     for (name, value) in headers {
         request = request.header(name, value);
     }

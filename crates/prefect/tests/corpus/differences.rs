@@ -47,7 +47,10 @@ pub const DIFFERENCES: &[Difference] = &[
         "NaN is refused in words, and shown as null, instead of breaking the answer (500).",
     ),
     sooner("v1/increment/full", r#"{"detail":"Concurrency limit for the db tag has been reached"}"#),
-    sooner("v1/increment/two_tags_one_full", r#"{"detail":"Concurrency limit for the db tag has been reached"}"#),
+    sooner(
+        "v1/increment/two_tags_one_full",
+        r#"{"detail":"Concurrency limit for the db tag has been reached"}"#,
+    ),
     differs(
         "v1/read_tag/db_after_one_of_two",
         200,
