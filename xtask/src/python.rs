@@ -32,7 +32,8 @@ pub fn environment() -> Result<(), String> {
         eprintln!("Python environment: {} is up to date", folder.display());
     } else {
         make(&folder)?;
-        std::fs::write(folder.join(STAMP), wanted).map_err(|error| format!("{}: {error}", folder.display()))?;
+        std::fs::write(folder.join(STAMP), wanted)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     Ok(())
 }

@@ -32,19 +32,20 @@ fn nothing_need_be_configured() {
     assert_eq!(
         shown,
         "\
-SETTING        VALUE           FROM
-listen         127.0.0.1:7070  default
-tls_cert       -               default
-tls_key        -               default
-allow_hosts    -               default
-prefect        127.0.0.1:4200  default
-prefect_hold   25s             default
-data           ./admit-data    default
-durability     full            default
-history_age    24h             default
-history_bytes  1GB             default
-log_level      info            default
-log_format     text            default
+SETTING           VALUE           FROM
+listen            127.0.0.1:7070  default
+tls_cert          -               default
+tls_key           -               default
+allow_hosts       -               default
+prefect           127.0.0.1:4200  default
+prefect_hold      25s             default
+prefect_upstream  -               default
+data              ./admit-data    default
+durability        full            default
+history_age       24h             default
+history_bytes     1GB             default
+log_level         info            default
+log_format        text            default
 "
     );
 }
@@ -56,10 +57,10 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     let (code, shown, _) = check(&Given { file, env: &env, flags: &["--listen", "127.0.0.1:3"] });
     assert_eq!(code, 0);
     for line in [
-        "listen         127.0.0.1:3     --listen",
-        "data           e               ADMIT_DATA",
-        "log_level      warn            admit.toml, line 3",
-        "allow_hosts    c, d            ADMIT_ALLOW_HOSTS",
+        "listen            127.0.0.1:3     --listen",
+        "data              e               ADMIT_DATA",
+        "log_level         warn            admit.toml, line 3",
+        "allow_hosts       c, d            ADMIT_ALLOW_HOSTS",
     ] {
         assert!(shown.contains(line), "{shown} lacks {line}");
     }

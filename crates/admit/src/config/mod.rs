@@ -9,6 +9,7 @@ mod source;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use admit_prefect::{NoUpstream, Upstream};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::duration;
@@ -37,6 +38,9 @@ pub struct Flags {
     /// How long a request of Prefect's that finds its limit full is held open; 0 never [default: 25s]
     #[arg(long, value_name = "DURATION")]
     prefect_hold: Option<String>,
+    /// A Prefect server to stand before: limits are served here, everything else there
+    #[arg(long, value_name = "URL")]
+    prefect_upstream: Option<String>,
     /// When a change counts as stored: full, it survives a power cut; normal, a crash of the process
     /// [default: full]
     #[arg(long, value_name = "full|normal")]
@@ -59,6 +63,7 @@ impl Flags {
             "listen" => one(&self.listen),
             "prefect" => one(&self.prefect),
             "prefect_hold" => one(&self.prefect_hold),
+            "prefect_upstream" => one(&self.prefect_upstream),
             "durability" => one(&self.durability),
             "allow_hosts" if !self.allow_hosts.is_empty() => Some(self.allow_hosts.clone()),
             _ => None,
@@ -79,6 +84,8 @@ pub struct Config {
     pub prefect: Dialect,
     /// How long a request of Prefect's is held open, in milliseconds.
     pub prefect_hold_ms: u64,
+    /// The Prefect server to stand before.
+    pub prefect_upstream: Option<Upstream>,
     /// The folder of the data.
     pub data: PathBuf,
     /// Whether a change is stored only when the disk says so.
@@ -148,9 +155,16 @@ impl Config {
         let prefect = wrong.dialect("prefect", "127.0.0.1:4200");
         let prefect_hold_ms = wrong.read("prefect_hold", |text| {
             let most_ms = u64::try_from(admit_prefect::MAX_HOLD.as_millis()).unwrap_or(u64::MAX);
-            let too_long = || format!("'{text}' is too long: Prefect's client gives up after 60s; at most {}s", most_ms / 1_000);
+            let too_long = || {
+                format!(
+                    "'{text}' is too long: Prefect's client gives up after 60s; at most {}s",
+                    most_ms / 1_000
+                )
+            };
             duration::parse_ms(text).and_then(|ms| if ms <= most_ms { Ok(ms) } else { Err(too_long()) })
         });
+        let own = prefect.as_ref().and_then(|prefect| prefect.address);
+        let prefect_upstream = wrong.read("prefect_upstream", |text| upstream(text, own));
         let durability = wrong.read("durability", one_of(&["full", "normal"]));
         let history_age_ms = wrong.read("history_age", duration::parse_ms);
         let history_bytes = wrong.read("history_bytes", size::parse_bytes);
@@ -169,6 +183,7 @@ impl Config {
             listen,
             prefect,
             prefect_hold_ms,
+            prefect_upstream,
             durability,
             history_age_ms,
             history_bytes,
@@ -180,6 +195,7 @@ impl Config {
                 Some(listen),
                 Some(prefect),
                 Some(prefect_hold_ms),
+                Some(prefect_upstream),
                 Some(durability),
                 Some(age),
                 Some(bytes),
@@ -192,6 +208,7 @@ impl Config {
                 allow_hosts,
                 prefect,
                 prefect_hold_ms,
+                prefect_upstream,
                 data,
                 is_durability_full: durability == "full",
                 history_age_ms: age,
@@ -265,6 +282,16 @@ fn parse_level(text: &str) -> Result<Targets, String> {
 
 fn address(text: &str, like: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("'{text}' is no address; write it like {like}"))
+}
+
+/// The Prefect server to stand before, which is not the listener at `own`; an empty text is none.
+fn upstream(text: &str, own: Option<SocketAddr>) -> Result<Option<Upstream>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let upstream: Upstream = text.parse().map_err(|error: NoUpstream| error.to_string())?;
+    own.map_or(Ok(()), |own| upstream.is_not(own)).map_err(|error| error.to_string())?;
+    Ok(Some(upstream))
 }
 
 fn one_of(words: &'static [&'static str]) -> impl Fn(&str) -> Result<&'static str, String> {

@@ -30,6 +30,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting { name: "allow_hosts", default: "", is_list: true, is_live: true },
     fixed("prefect", "127.0.0.1:4200"),
     fixed("prefect_hold", "25s"),
+    fixed("prefect_upstream", ""),
     fixed("data", "./admit-data"),
     fixed("durability", "full"),
     live("history_age", "24h"),

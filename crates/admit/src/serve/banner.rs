@@ -36,6 +36,9 @@ fn banner(config: &Config, addresses: &[Address], off: &[Off], data: &str) -> St
     for Off { name, because } in off {
         lines.push(format!("  {name:<11} {}", paint(RED, format!("off: {because}"))));
     }
+    if let Some(upstream) = &config.prefect_upstream {
+        lines.push(format!("  {:<11} {upstream}", "upstream"));
+    }
     lines.push(format!("  {:<11} {data}", "data"));
     lines.push(format!("  {:<11} {promise}", "durability"));
     if let Some(file) = &config.file {

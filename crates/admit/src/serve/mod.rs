@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use admit_engine::{Durability, Engine, Keep};
 use admit_http::{Shutdown, Tokens};
-use admit_prefect::Prefect;
+use admit_prefect::{Behind, Prefect};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Runtime;
@@ -52,11 +52,12 @@ pub fn serve(flags: &Flags) -> Outcome {
     let listening = Listening::bind(&config, &tokens, &served)?;
     let newly = listening.names().into_iter().filter(|name| !served.iter().any(|known| known == name)).collect();
     runtime.block_on(served::remember(&engine, newly)).map_err(failed)?;
-    let prefect = Prefect::open(engine.clone(), tokens.clone(), prefect_options(&config));
+    let prefect = Prefect::open(engine.clone(), tokens.clone(), prefect_options(&config)?);
     let prefect = runtime.block_on(prefect).map_err(failed)?;
     let (addresses, off, hosts) = (listening.addresses(), listening.off(), listening.hosts());
     let data = std::path::absolute(&config.data).map_err(Failure::io("finding the data's folder"))?;
     let data = data.display().to_string();
+    look_behind(prefect.clone())?;
     let serving = listening.serve(&engine, tokens, &shutdown, data.clone(), prefect)?;
     let took_ms = u64::try_from(opening.elapsed().as_millis()).unwrap_or(u64::MAX);
     banner::show(&config, &addresses, &off, &data, took_ms)?;
@@ -102,12 +103,19 @@ fn open(config: &Config) -> Result<Engine, Failure> {
     Engine::open(engine).map_err(|e| Failure::Other(format!("{}: {e}", config.data.display())))
 }
 
-fn prefect_options(config: &Config) -> admit_prefect::Options {
-    admit_prefect::Options {
+fn prefect_options(config: &Config) -> Result<admit_prefect::Options, Failure> {
+    let behind = config.prefect_upstream.clone().map(Behind::new).transpose();
+    Ok(admit_prefect::Options {
         hold: Duration::from_millis(config.prefect_hold_ms),
         is_tls: config.tls.is_some(),
-        ..admit_prefect::Options::default()
-    }
+        behind: behind.map_err(|error| Failure::Other(error.to_string()))?.map(Arc::new),
+    })
+}
+
+/// Looks at the Prefect server behind while the start goes on: it need not be there yet.
+fn look_behind(prefect: Prefect) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    spawn("prefect-behind", move || runtime.block_on(prefect.look_behind()))
 }
 
 fn keep(config: &Config) -> Keep {

@@ -41,7 +41,10 @@ impl http_body::Body for Timed {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.pause.as_mut().reset(Instant::now() + PAUSE_TIMEOUT);
             return Poll::Ready(frame.map(|frame| frame.map_err(Broken::Off)));

@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 
 use axum::http::header::{
-    AUTHORIZATION, CONNECTION, HOST, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    AUTHORIZATION, CONNECTION, HOST, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
@@ -38,7 +39,8 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 fn is_end_to_end(name: &HeaderName) -> bool {
-    ["host", "content-length", "content-type", "content-encoding", "authorization", "cookie"].contains(&name.as_str())
+    ["host", "content-length", "content-type", "content-encoding", "authorization", "cookie"]
+        .contains(&name.as_str())
 }
 
 /// What a connection asks to become, as `websocket`; none: nothing.
@@ -71,7 +73,11 @@ pub(super) fn say_where_from(headers: &mut HeaderMap, peer: IpAddr, is_tls: bool
 /// What a question of our own takes from the request for which it is asked: who asks, and the proof that it is
 /// no other site.
 pub(super) fn credentials(headers: &HeaderMap) -> HeaderMap {
-    let names = [AUTHORIZATION, HeaderName::from_static("prefect-csrf-token"), HeaderName::from_static("prefect-csrf-client")];
+    let names = [
+        AUTHORIZATION,
+        HeaderName::from_static("prefect-csrf-token"),
+        HeaderName::from_static("prefect-csrf-client"),
+    ];
     names.into_iter().filter_map(|name| Some((name.clone(), headers.get(&name)?.clone()))).collect()
 }
 
@@ -120,7 +126,11 @@ mod tests {
         check(&[("transfer-encoding", "chunked"), ("keep-alive", "timeout=5"), ("trailer", "x")], &[]);
         // Nobody takes another's credentials or framing away.
         check(
-            &[("connection", "authorization, content-length"), ("authorization", "Basic x"), ("content-length", "1")],
+            &[
+                ("connection", "authorization, content-length"),
+                ("authorization", "Basic x"),
+                ("content-length", "1"),
+            ],
             &[("authorization", "Basic x"), ("content-length", "1")],
         );
     }

@@ -30,7 +30,11 @@ impl Judge {
     }
 
     /// Whether it lets in who comes with these, or with none.
-    pub(super) async fn lets_in(&self, link: &Link, authorization: Option<&HeaderValue>) -> Result<bool, Failure> {
+    pub(super) async fn lets_in(
+        &self,
+        link: &Link,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<bool, Failure> {
         let key = authorization.cloned().unwrap_or_else(|| HeaderValue::from_static(""));
         if let Some(known) = self.recall(&key) {
             return Ok(known);

@@ -21,7 +21,13 @@ pub(super) const TAGS: List = List { path: "/api/concurrency_limits/filter", key
 pub(super) const LIMITS: List = List { path: "/api/v2/concurrency_limits/filter", key: "name" };
 
 /// A page of both, by name; of two limits of one name the one that is here is shown, as it is the one in force.
-pub(super) fn page(here: Vec<Value>, behind: Vec<Value>, key: &str, offset: usize, limit: usize) -> Vec<Value> {
+pub(super) fn page(
+    here: Vec<Value>,
+    behind: Vec<Value>,
+    key: &str,
+    offset: usize,
+    limit: usize,
+) -> Vec<Value> {
     let name = |row: &Value| row.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let all: BTreeMap<String, Value> = behind.into_iter().chain(here).map(|row| (name(&row), row)).collect();
     all.into_values().skip(offset).take(limit).collect()
@@ -60,8 +66,10 @@ mod tests {
             names.iter().map(|name| serde_json::json!({ "name": name, "from": from })).collect()
         };
         let check = |offset, limit, expect: &[&str]| {
-            let merged = page(rows(&["b", "d"], "here"), rows(&["c", "b", "a"], "behind"), "name", offset, limit);
-            let shown: Vec<String> = merged.iter().map(|row| format!("{} {}", row["name"], row["from"])).collect();
+            let merged =
+                page(rows(&["b", "d"], "here"), rows(&["c", "b", "a"], "behind"), "name", offset, limit);
+            let shown: Vec<String> =
+                merged.iter().map(|row| format!("{} {}", row["name"], row["from"])).collect();
             assert_eq!(shown.join(", ").replace('"', ""), expect.join(", "));
         };
         check(0, 200, &["a behind", "b here", "c behind", "d here"]);

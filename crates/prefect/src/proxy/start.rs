@@ -21,6 +21,9 @@ impl Upstream {
     /// # Errors
     /// When it is.
     pub fn is_not(&self, own: SocketAddr) -> Result<(), IsItself> {
+        if self.host_and_port().1 != own.port() {
+            return Ok(());
+        }
         // A name that is not known yet may be by the time it is needed; the way of a request shows loops, too.
         let Ok(mut addresses) = self.host_and_port().to_socket_addrs() else { return Ok(()) };
         if addresses.any(|address| leads_to(address, own)) {

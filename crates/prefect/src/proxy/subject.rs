@@ -95,11 +95,21 @@ mod tests {
         check(Call::LimitRead, "etl", "", Subject::Limit("etl".into()));
         check(Call::LimitRead, id, "", Subject::Id(id.parse().unwrap()));
         check(Call::TagIncrement, "", r#"{"names":["a"]}"#, Subject::Limits(vec!["tag:a".into()]));
-        check(Call::IncrementWithLease, "", r#"{"names":["a","b"]}"#, Subject::Limits(vec!["a".into(), "b".into()]));
+        check(
+            Call::IncrementWithLease,
+            "",
+            r#"{"names":["a","b"]}"#,
+            Subject::Limits(vec!["a".into(), "b".into()]),
+        );
         check(Call::IncrementWithLease, "", r#"{"names":7}"#, Subject::Limits(vec![]));
         check(Call::Renew, id, "", Subject::Lease(id.parse().unwrap()));
         check(Call::Renew, "x", "", Subject::Here);
-        check(Call::DecrementWithLease, "", &format!(r#"{{"lease_id":"{id}"}}"#), Subject::Lease(id.parse().unwrap()));
+        check(
+            Call::DecrementWithLease,
+            "",
+            &format!(r#"{{"lease_id":"{id}"}}"#),
+            Subject::Lease(id.parse().unwrap()),
+        );
         check(Call::DecrementWithLease, "", "", Subject::Here);
         check(Call::LimitCreate, "", r#"{"name":"a"}"#, Subject::Here);
     }

@@ -9,8 +9,8 @@ use axum::body::{Body, Bytes};
 use axum::http::uri::{PathAndQuery, Scheme};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -173,7 +173,10 @@ impl Link {
     }
 
     /// Sends a request, whose address is a path; both bodies flow as they come.
-    pub(super) async fn send(&self, mut request: Request<Body>) -> Result<Response<hyper::body::Incoming>, Failure> {
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<Response<hyper::body::Incoming>, Failure> {
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         *request.uri_mut() = self.upstream().at(&path);
         *request.version_mut() = axum::http::Version::HTTP_11;

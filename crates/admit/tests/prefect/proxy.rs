@@ -1,0 +1,106 @@
+//! Admit before a whole Prefect server: its limits here, everything else there.
+
+use std::process::Command;
+
+use admit_testing::PrefectServer;
+use tempfile::TempDir;
+
+use crate::client::{Admit, run};
+use crate::support::{admit, text};
+
+/// A Prefect server, and Admit before it.
+struct Pair {
+    admit: Admit,
+    behind: PrefectServer,
+    _home: TempDir,
+}
+
+impl Pair {
+    fn start(settings: &[(&str, &str)]) -> Pair {
+        let home = tempfile::tempdir().unwrap();
+        let behind = PrefectServer::start(home.path(), None, settings).unwrap();
+        let admit = Admit::start(&["--prefect-upstream", &format!("http://{}", behind.host)]);
+        Pair { admit, behind, _home: home }
+    }
+}
+
+#[test]
+fn a_flow_runs_there_and_its_tags_are_limited_here() {
+    let pair = Pair::start(&[]);
+    pair.admit.server.ok(&["limit", "set", "tag:heavy", "--max", "1"]);
+    let said = pair.admit.run("flow.py", &[]);
+    assert!(said.contains("most at once: 1"), "{said}");
+    // The run, its tasks and its logs are there; the limit is not.
+    let behind = run(&pair.behind.url(), "flow_seen.py", &[]);
+    assert!(
+        behind.contains("flow run: COMPLETED, task runs: 4 COMPLETED, logs: yes, limits: []"),
+        "{behind}"
+    );
+    assert_eq!(pair.admit.server.client().limit("tag:heavy").unwrap().used, 0);
+}
+
+#[test]
+fn a_deployment_s_own_limit_is_kept_there() {
+    let pair = Pair::start(&[]);
+    let said = pair.admit.run("deployment.py", &[]);
+    for line in ["limits: [('deployment', 1)]", "second: CANCELLED", "first: COMPLETED"] {
+        assert!(said.lines().any(|said| said == line), "{line} is missing:\n{said}");
+    }
+}
+
+#[test]
+fn limits_of_both_are_listed_and_managed() {
+    let pair = Pair::start(&[]);
+    run(&pair.behind.url(), "make_limits.py", &["behind", "both"]);
+    run(&pair.admit.api, "make_limits.py", &["here"]);
+    pair.admit.server.ok(&["limit", "set", "both", "--max", "7"]);
+    pair.admit.run("both.py", &[&pair.behind.url()]);
+}
+
+#[test]
+fn who_is_known_there_is_known_here() {
+    let pair = Pair::start(&[("PREFECT_SERVER_API_AUTH_STRING", "admin:secret")]);
+    pair.admit.server.ok(&["limit", "set", "one", "--max", "1"]);
+    let hold = |credentials: Option<&str>| {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = crate::client::command(&home, &pair.admit.api, "hold.py", &["one"]);
+        command.envs(credentials.map(|credentials| ("PREFECT_API_AUTH_STRING", credentials)));
+        let output = command.output().unwrap();
+        (output.status.success(), crate::client::said(&output))
+    };
+    let (is_held, said) = hold(Some("admin:secret"));
+    assert!(is_held, "{said}");
+    let (is_held, said) = hold(Some("admin:wrong"));
+    assert!(!is_held && said.contains("401"), "{said}");
+}
+
+#[test]
+fn a_server_does_not_stand_before_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command: Command = admit(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--prefect", &format!("127.0.0.1:{port}")]);
+    let output =
+        command.args(["--prefect-upstream", &format!("http://localhost:{port}/api")]).output().unwrap();
+    assert!(!output.status.success());
+    let said = text(&output.stderr);
+    assert!(said.contains("is where this server itself listens"), "{said}");
+}
+
+#[test]
+fn limits_of_one_name_on_both_are_told() {
+    let home = tempfile::tempdir().unwrap();
+    let behind = PrefectServer::start(home.path(), None, &[]).unwrap();
+    run(&behind.url(), "make_limits.py", &["both"]);
+    let upstream = format!("http://{}", behind.host);
+    let before = Admit::start(&[]);
+    before.server.ok(&["limit", "set", "both", "--max", "1"]);
+    let (mut server, address) = (before.server, before.api.replace("http://", "").replace("/api", ""));
+    server.stop(libc::SIGTERM);
+    let folder = std::mem::replace(&mut server.folder, tempfile::tempdir().unwrap());
+    let flags = ["--listen", "127.0.0.1:0", "--prefect", &address, "--prefect-upstream", &upstream];
+    let server = crate::support::Server::start_in(folder, &flags);
+    crate::support::wait_until("the two limits are told", || {
+        server.log().lines().any(|line| line.contains("WARN") && line.contains("limit=\"both\""))
+    });
+}
