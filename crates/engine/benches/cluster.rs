@@ -56,7 +56,10 @@ fn compare(what: &str, options: &str, clients: &[usize]) {
         }
     }
     println!("\n{what}");
-    println!("{:>8}  {:<28} {:>9} {:>8} {:>8} {:>10}", "clients", "", "pairs/s", "p50 ms", "p99 ms", "ops/batch");
+    println!(
+        "{:>8}  {:<28} {:>9} {:>8} {:>8} {:>10}",
+        "clients", "", "pairs/s", "p50 ms", "p99 ms", "ops/batch"
+    );
     for ((clients, name), rounds) in &rounds {
         let of = |value: fn(&Round) -> f64| median(rounds.iter().map(value).collect());
         println!(
@@ -163,7 +166,8 @@ async fn counting_loop(url: String, schema: Arc<str>, client: usize, keys: usize
     tokio::spawn(connection);
     let take = format!("UPDATE {schema}.counters SET used = used + 1 WHERE key = $1 AND used < max");
     let give = format!("UPDATE {schema}.counters SET used = used - 1 WHERE key = $1");
-    let (take, give) = (connected.prepare(&take).await.expect("SQL"), connected.prepare(&give).await.expect("SQL"));
+    let (take, give) =
+        (connected.prepare(&take).await.expect("SQL"), connected.prepare(&give).await.expect("SQL"));
     let (until, mut times, mut n) = (Instant::now() + SPAN, Vec::new(), client * 7_919);
     while Instant::now() < until {
         let started = Instant::now();
@@ -200,7 +204,8 @@ fn wakeups(postgres: &Postgres) -> Vec<f64> {
             thread::sleep(Duration::from_micros(200));
         }
         let started = Instant::now();
-        block_on(one.execute(Command::Release { id: held, part: Part::All, counts: true })).expect("a release");
+        block_on(one.execute(Command::Release { id: held, part: Part::All, counts: true }))
+            .expect("a release");
         let woken = waiter.join().expect("a grant");
         times.push(woken.duration_since(started).as_secs_f64() * 1e3);
         held = id;

@@ -70,6 +70,8 @@ pub struct Core<S, C> {
     tried_at_ms: u64,
     looks: u64,
     look_every_ms: Option<u64>,
+    /// The batch has begun at this time of the database; nobody else appends until it ends.
+    begun: Option<Option<u64>>,
     /// The epoch has to rise with the next batch.
     is_copy: bool,
     /// The batch concerns tickets that nobody here waits for.
@@ -103,6 +105,7 @@ impl<S: Store, C: Clock> Core<S, C> {
             tried_at_ms: 0,
             looks: 0,
             look_every_ms: None,
+            begun: None,
             is_copy: false,
             has_news: false,
             no_tick_before_ms: 0,
@@ -130,7 +133,9 @@ impl<S: Store, C: Clock> Core<S, C> {
     /// Decides operations in order, as many as make one batch, commits them, and says what came of each.
     /// `is_awaited` says whether somebody here waits for a ticket: its grant is claimed in the same batch.
     pub fn run(&mut self, ops: &[Op], is_awaited: &mut dyn FnMut(&Uuid) -> bool, batch: &mut Batch) {
-        batch.clear();
+        if self.begun.is_none() {
+            batch.clear();
+        }
         let ops = &ops[..ops.len().min(MAX_BATCH)];
         let mut refused: Vec<(usize, Error)> = Vec::new();
         let started = Instant::now();
@@ -146,6 +151,7 @@ impl<S: Store, C: Clock> Core<S, C> {
                     return self.refuse(ops, &error, batch);
                 }
                 Err(Failed::Culprit { op, reason }) => {
+                    batch.woken.clear();
                     self.reload(batch);
                     self.stats.rows_refused += 1;
                     refused.push((op, Error::Rows(reason)));

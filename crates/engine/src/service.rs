@@ -100,7 +100,12 @@ impl<S: Store, C: Clock> Service<S, C> {
                 if more_to_tidy || !self.follow_ups.is_empty() { Some(0) } else { self.sleep_ms() };
             let poked = self.inbox.take(&mut jobs, MAX_BATCH, sleep_ms.map(Duration::from_millis));
             let looks = self.core.looks();
-            let stop = self.accept(&mut jobs);
+            let mut stop = self.accept(&mut jobs);
+            if !self.ops.is_empty() {
+                self.prepare();
+                self.inbox.take(&mut jobs, MAX_BATCH.saturating_sub(self.ops.len()), Some(Duration::ZERO));
+                stop |= self.accept(&mut jobs);
+            }
             self.decide();
             let seen = if self.core.looks() == looks { self.look(poked) } else { Ok(()) };
             self.read(&seen);
@@ -230,6 +235,13 @@ impl<S: Store, C: Clock> Service<S, C> {
     fn give_back(&mut self, id: Uuid) {
         let release = Command::Release { id, part: Part::All, counts: false };
         self.follow_ups.push_back((Op::new(release), Then::Nothing));
+    }
+
+    /// Waits until this node may write; what comes in meanwhile is decided with the rest.
+    fn prepare(&mut self) {
+        self.batch.wants_records = self.subscribers.receiver_count() > 0;
+        let waiters = &self.waiters;
+        self.core.prepare(&mut |id| waiters.contains(id), &mut self.batch);
     }
 
     fn decide(&mut self) {

@@ -1,16 +1,17 @@
 //! Several nodes on one PostgreSQL: one log, one count, one order; none of them is needed by the others.
+#![allow(clippy::unwrap_used, reason = "in a test it says what is wrong")]
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use admit_engine::{Config, Engine, Error, Home, PostgresConfig};
-use admit_kernel::{Acquire, Claim, Command, End, Outcome, Patience};
+use admit_engine::{Bounds, Clock, Config, Engine, Error, Home, NodeInfo, Options, PostgresConfig};
+use admit_kernel::{Acquire, Command, Outcome, Patience};
+use admit_store::PostgresStore;
 use admit_testing::{Postgres, Proxy, shared};
 use pollster::block_on;
 use support::*;
-use uuid::Uuid;
 
 const FOR_LONG: Patience = Patience::For { wait_ms: 60_000 };
 
@@ -106,4 +107,202 @@ fn the_nodes_know_each_other() {
     let mut nodes = nodes;
     nodes.nodes.pop();
     until("who left is gone", || block_on(nodes[0].nodes()).unwrap().len() == 1);
+}
+
+fn is_unavailable(error: &Error) -> bool {
+    matches!(error, Error::Unavailable { retry_in_ms, .. } if *retry_in_ms <= 1_000)
+}
+
+/// A node whose connections a test can cut, beside one that sees all.
+fn behind_a_proxy() -> (Proxy, Engine, Nodes) {
+    let nodes = Nodes::new(1, 1);
+    let proxy = Proxy::start(nodes.postgres.socket());
+    let engine = node_at(&nodes.postgres.url_through(&proxy, &nodes.schema), "behind");
+    (proxy, engine, nodes)
+}
+
+/// What a node sends to commit a batch, and nothing else does.
+const COMMIT: &str = "statement_timeout = 0; COMMIT";
+
+#[test]
+fn an_answer_lost_in_the_middle_of_a_commit_is_found_in_the_log() {
+    let (proxy, engine, nodes) = behind_a_proxy();
+    proxy.cut_after(COMMIT);
+    let lease = hold(&engine, 1);
+    assert!(!proxy.is_to_cut());
+    let seen = block_on(nodes[0].read(|state| state.lease(id(1)).cloned())).unwrap();
+    assert_eq!(seen.map(|lease| lease.token), Some(lease.token));
+    assert_eq!(block_on(engine.stats()).unwrap().reloads, 0, "the state stands");
+    execute(&engine, release(1));
+    hold(&nodes[0], 2);
+}
+
+#[test]
+fn a_commit_that_was_cut_off_never_happened() {
+    let (proxy, engine, nodes) = behind_a_proxy();
+    proxy.cut_before(COMMIT);
+    let error = block_on(engine.acquire(request(1, Patience::None), 0)).unwrap_err();
+    assert!(is_unavailable(&error), "{error}");
+    assert!(!is_held(&nodes[0], 1));
+    until("it is served again", || block_on(engine.acquire(request(1, Patience::None), 0)).is_ok());
+    assert!(is_held(&nodes[0], 1));
+}
+
+#[test]
+fn a_node_that_cannot_reach_the_database_says_so_and_comes_back_by_itself() {
+    let (proxy, engine, nodes) = behind_a_proxy();
+    hold(&engine, 1);
+    proxy.close();
+    let error = block_on(engine.execute(Command::Renew { id: id(1), ttl_ms: None })).unwrap_err();
+    assert!(is_unavailable(&error), "{error}");
+    let error = block_on(engine.read(|_| ())).unwrap_err();
+    assert!(is_unavailable(&error), "a state that may be old is not shown: {error}");
+    assert!(!block_on(engine.stats()).unwrap().serving);
+    until("it lags", || block_on(engine.stats()).unwrap().lag_ms > 2_000);
+    execute(&nodes[0], release(1));
+    proxy.open();
+    until("it is back without being asked anything", || {
+        let stats = block_on(engine.stats()).unwrap();
+        stats.serving && stats.lag_ms < 2_000
+    });
+    assert!(!is_held(&engine, 1), "and knows what happened meanwhile");
+}
+
+#[test]
+fn who_waits_survives_a_crash_of_the_database() {
+    let postgres = Postgres::start("");
+    let url = postgres.url(&postgres.new_schema());
+    let (one, other) = (node_at(&url, "one"), node_at(&url, "other"));
+    execute(&one, set_limit("db", 1));
+    let lease = hold(&one, 1);
+    let waiter = wait_elsewhere(&other, request(2, FOR_LONG));
+    until("2 waits", || is_waiting(&one, 2));
+    postgres.stop("immediate");
+    assert!(is_unavailable(&block_on(one.execute(release(1))).unwrap_err()));
+    postgres.start_again("");
+    until("it is back", || block_on(one.execute(Command::Tick)).is_ok());
+    let found = block_on(one.read(|state| state.lease(id(1)).cloned())).unwrap();
+    assert_eq!(found.map(|lease| lease.token), Some(lease.token), "what was acknowledged is there");
+    execute(&one, release(1));
+    assert!(is_granted(&waiter.join().unwrap().unwrap(), 2));
+}
+
+#[test]
+fn an_outage_of_the_database_takes_nothing_from_holders_that_come_back() {
+    let postgres = Postgres::start("");
+    let url = postgres.url(&postgres.new_schema());
+    let (one, other) = (node_at(&url, "one"), node_at(&url, "other"));
+    execute(&one, set_limit("db", 1));
+    let short = Acquire { ttl_ms: Some(2_000), ..request(1, Patience::None) };
+    assert!(is_granted(&block_on(one.acquire(short, 0)).unwrap(), 1));
+    postgres.stop("fast");
+    // Longer than its time to live and than a silence that counts as an outage.
+    std::thread::sleep(Duration::from_secs(6));
+    postgres.start_again("");
+    until("somebody else asks", || match block_on(other.acquire(request(2, Patience::None), 0)) {
+        Ok(outcome) => {
+            assert!(matches!(outcome, Outcome::Denied(_)), "{outcome:?}");
+            true
+        }
+        Err(_) => false,
+    });
+    until("it is renewed", || match block_on(one.execute(Command::Renew { id: id(1), ttl_ms: None })) {
+        Ok(outcome) => {
+            assert!(matches!(outcome, Outcome::Renewed(_)), "{outcome:?}");
+            true
+        }
+        Err(_) => false,
+    });
+}
+
+/// A machine whose clock is set while the engine runs.
+struct Set {
+    started: Instant,
+    hands: Hands,
+}
+
+impl Clock for Set {
+    fn wall_ms(&mut self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        u64::try_from(now.as_millis()).unwrap() + self.hands.wall_ms.load(SeqCst)
+    }
+    fn mono_ms(&mut self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap()
+    }
+}
+
+#[test]
+fn a_clock_that_steps_an_hour_on_one_node_expires_nobody() {
+    let nodes = Nodes::new(1, 1);
+    let hands = Hands::at(0);
+    let info =
+        NodeInfo { number: 9, name: "stepping".into(), address: String::new(), version: String::new() };
+    let config = PostgresConfig::parse(&nodes.postgres.url(&nodes.schema)).unwrap();
+    let store = PostgresStore::open(config, info, &[]).unwrap();
+    let clock = Set { started: Instant::now(), hands: hands.clone() };
+    let stepping = Engine::start(store, clock, Options::new(9), Bounds::default()).unwrap();
+    let lease = Acquire { ttl_ms: Some(60_000), ..request(1, Patience::None) };
+    assert!(is_granted(&block_on(nodes[0].acquire(lease, 0)).unwrap(), 1));
+    hands.wall_ms.store(3_600_000, SeqCst);
+    let before = block_on(nodes[0].read(|state| state.now())).unwrap();
+    execute(&stepping, Command::Tick);
+    execute(&stepping, set_limit("other", 1));
+    assert!(is_held(&nodes[0], 1));
+    let after = block_on(nodes[0].read(|state| state.now())).unwrap();
+    assert!(after.since(before) < 30_000, "{} ms", after.since(before));
+}
+
+#[test]
+fn a_node_that_was_away_for_long_catches_up_before_it_says_anything() {
+    let (proxy, engine, nodes) = behind_a_proxy();
+    proxy.close();
+    for n in 0..400 {
+        hold(&nodes[0], n);
+        execute(&nodes[0], release(n));
+    }
+    hold(&nodes[0], 1_000);
+    proxy.open();
+    until("it is back", || block_on(engine.execute(Command::Tick)).is_ok());
+    assert!(matches!(try_acquire(&engine, 1_001), Outcome::Denied(_)));
+    assert_eq!(block_on(engine.stats()).unwrap().reloads, 0, "record by record");
+}
+
+#[test]
+fn a_node_that_is_behind_a_truncated_log_reads_the_snapshot() {
+    let (proxy, engine, nodes) = behind_a_proxy();
+    proxy.close();
+    hold(&nodes[0], 1);
+    for n in 0..20 {
+        execute(&nodes[0], set_limit(&format!("limit {n}"), 1));
+    }
+    // A snapshot of another node, and a log that begins after it.
+    block_on(nodes[0].shutdown()).unwrap();
+    nodes.postgres.sql(&nodes.schema, "DELETE FROM log WHERE seq <= (SELECT max(seq) FROM snapshots)");
+    proxy.open();
+    until("it is back", || block_on(engine.execute(Command::Tick)).is_ok());
+    assert!(is_held(&engine, 1));
+    assert!(block_on(engine.stats()).unwrap().reloads > 0);
+}
+
+#[test]
+fn a_read_only_database_is_said_to_be_one() {
+    let postgres = Postgres::start("");
+    let url = postgres.url("admit");
+    let engine = node_at(&url, "alone");
+    execute(&engine, set_limit("db", 1));
+    postgres.sql("admit", "ALTER DATABASE postgres SET default_transaction_read_only = on");
+    postgres.stop("fast");
+    postgres.start_again("");
+    until("it says so", || {
+        let error = block_on(engine.acquire(request(1, Patience::None), 0)).unwrap_err();
+        assert!(is_unavailable(&error), "{error}");
+        error.to_string().contains("read-only")
+    });
+    postgres.sql(
+        "admit",
+        "BEGIN READ WRITE; ALTER DATABASE postgres RESET default_transaction_read_only; COMMIT",
+    );
+    postgres.stop("fast");
+    postgres.start_again("");
+    until("it can be written again", || block_on(engine.acquire(request(1, Patience::None), 0)).is_ok());
 }

@@ -1,4 +1,5 @@
 //! PostgreSQL does what every store has to do, and what is its own.
+#![allow(clippy::unwrap_used, reason = "in a test it says what is wrong")]
 
 mod suite;
 

@@ -6,6 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
+
+/// A server that says nothing more for so long is done with what it got.
+const DONE_AFTER: Duration = Duration::from_secs(1);
 
 /// When the connections are cut, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,16 +124,22 @@ fn forward_up(mut client: TcpStream, mut server: UnixStream, cut: &Mutex<Cut>) {
         if matches!(what, Cut::Before(_)) || server.write_all(sent).is_err() {
             break;
         }
+        if matches!(what, Cut::After(_)) {
+            // The server must not notice before it is done with what it got.
+            return;
+        }
     }
     let _ = client.shutdown(Shutdown::Both);
-    let _ = server.shutdown(Shutdown::Write);
+    let _ = server.shutdown(Shutdown::Both);
 }
 
 fn forward_down(mut server: UnixStream, mut client: TcpStream) {
     let mut buffer = vec![0; 1 << 16];
+    let mut is_heard = true;
     while let Ok(read @ 1..) = server.read(&mut buffer) {
-        if client.write_all(&buffer[..read]).is_err() {
-            break;
+        if is_heard && client.write_all(&buffer[..read]).is_err() {
+            is_heard = false;
+            let _ = server.set_read_timeout(Some(DONE_AFTER));
         }
     }
     let _ = client.shutdown(Shutdown::Both);

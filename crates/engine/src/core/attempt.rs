@@ -42,11 +42,13 @@ impl<S: Store, C: Clock> Core<S, C> {
         batch: &mut Batch,
     ) -> Result<(), Failed> {
         batch.answers.clear();
-        batch.woken.clear();
         self.events.clear();
         self.encoded.clear();
         self.has_news = false;
-        let now_ms = self.begin(is_awaited, batch).map_err(Failed::Before)?;
+        let now_ms = match self.begun.take() {
+            Some(now_ms) => now_ms,
+            None => self.begin(is_awaited, batch).map_err(Failed::Before)?,
+        };
         let now = self.clock.now(now_ms).max(self.state.now());
         batch.time = now;
 

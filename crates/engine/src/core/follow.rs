@@ -62,6 +62,15 @@ impl<S: Store, C: Clock> Core<S, C> {
         Ok(())
     }
 
+    /// Begins the batch that [`Core::run`] is about to decide, where that means waiting for other nodes: what
+    /// arrives meanwhile can be part of it. What goes wrong is for `run` to say.
+    pub fn prepare(&mut self, is_awaited: &mut dyn FnMut(&Uuid) -> bool, batch: &mut Batch) {
+        if self.is_shared() && self.begun.is_none() {
+            batch.clear();
+            self.begun = self.ready(batch).and_then(|()| self.begin(is_awaited, batch)).ok();
+        }
+    }
+
     /// Begins a batch with everything applied that was done before. Gives the database's time; the tickets
     /// awaited here that other nodes granted are named in the batch.
     pub(super) fn begin(

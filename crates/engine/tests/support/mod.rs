@@ -1,6 +1,7 @@
 //! What the engine's tests share: engines in temporary folders, a store that fails on command, short ways
 //! to say commands.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "in a test it says what is wrong")]
 
 use std::future::Future;
 use std::pin::Pin;

@@ -21,7 +21,7 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// A PostgreSQL database, and which schema in it is ours.
 #[derive(Clone)]
 pub struct PostgresConfig {
-    pub(super) connect: tokio_postgres::Config,
+    pub(super) connect: Box<tokio_postgres::Config>,
     pub(super) tls: Tls,
     pub(super) schema: String,
 }
@@ -82,7 +82,7 @@ impl PostgresConfig {
             connect.application_name("admit");
         }
         let tls = tls::connector(verify, root.as_deref())?;
-        Ok(PostgresConfig { connect, tls, schema })
+        Ok(PostgresConfig { connect: Box::new(connect), tls, schema })
     }
 
     /// The name of our schema.

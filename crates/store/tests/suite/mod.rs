@@ -1,4 +1,5 @@
 //! What every store has to do, whatever its database. A database joins with `store_suite!(its home)`.
+#![allow(clippy::unwrap_used, reason = "in a test it says what is wrong")]
 
 use admit_store::{Error, Head, Keep, Migration, Record, Snapshot, Store, Value, Write};
 use uuid::Uuid;
