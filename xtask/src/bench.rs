@@ -8,7 +8,12 @@ pub fn run(names: &[String]) -> Result<(), String> {
     if all || names.iter().any(|name| name == "kernel") {
         cargo(&["bench", "-p", "admit-kernel"])?;
     }
-    let rest: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != "kernel").collect();
+    if all || names.iter().any(|name| name == "cluster") {
+        crate::postgres::install()?;
+        cargo(&["bench", "-p", "admit-engine", "--bench", "cluster"])?;
+    }
+    let libraries = ["kernel", "cluster"];
+    let rest: Vec<&str> = names.iter().map(String::as_str).filter(|name| !libraries.contains(name)).collect();
     if all || !rest.is_empty() {
         if all || rest.contains(&"prefect") {
             crate::python::environment()?;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod command;
+mod postgres;
 mod python;
 mod test;
 
@@ -24,7 +25,7 @@ enum Task {
     Test,
     /// Measure the kernel and the real server, side by side with something that does nothing.
     Bench {
-        /// Only these: kernel, pairs, wakeup, restart, prefect.
+        /// Only these: kernel, cluster, pairs, wakeup, restart, prefect.
         names: Vec<String>,
     },
     /// Run the simulator: kernel, engine and a model of the store, with crashes and clock steps.

@@ -8,6 +8,7 @@ const SEEDS: &str = "10000";
 /// Runs every check. Beyond the Rust toolchain, what the tests need is installed here.
 pub fn run() -> Result<(), String> {
     c_compiler()?;
+    crate::postgres::install()?;
     crate::python::environment()?;
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
