@@ -10,7 +10,7 @@ use crate::answer::Answer;
 use crate::app::Prefect;
 use crate::bounds::MAX_HOLDERS;
 use crate::json::Json;
-use crate::registry::{Entry, max_of, nano_of};
+use crate::registry::{self, Entry, Registry, max_of, nano_of};
 use crate::validate::Fault;
 
 /// The source of limits that are made here.
@@ -132,13 +132,38 @@ impl Prefect {
         self.shown(seen.await?).await
     }
 
+    /// The limit of this id.
+    pub(crate) async fn limit_by_id(&self, id: Uuid) -> Result<Option<Shown>, Answer> {
+        let known = self.registry.name_of(id);
+        let is_it = |shown: &Shown| shown.entry.id == id;
+        if let Some(name) = &known
+            && let Some(shown) = self.limit(name).await?.filter(is_it)
+        {
+            return Ok(Some(shown));
+        }
+        // Another node may have made it, or renamed it.
+        match registry::fetch_name(&self.engine, id).await?.filter(|name| known.as_ref() != Some(name)) {
+            Some(name) => Ok(self.limit(&name).await?.filter(is_it)),
+            None => Ok(None),
+        }
+    }
+
     /// Adds what the table says of each. A limit that was made elsewhere gets its row when it is first looked at.
     async fn shown(&self, seen: Vec<Seen>) -> Result<Vec<Shown>, Answer> {
+        let entries: Vec<Option<Entry>> =
+            seen.iter().map(|seen| self.registry.entry(&seen.limit.name, seen.limit.revision)).collect();
+        let unread = seen.iter().zip(&entries).filter(|(_, entry)| entry.is_none());
+        let unread: Vec<Name> = unread.map(|(seen, _)| seen.limit.name.clone()).collect();
+        let mut fetched = registry::fetch(&self.engine, &unread).await?;
         let mut all = Vec::with_capacity(seen.len());
-        for Seen { limit, active_slots, waiting, task_runs } in seen {
-            let entry = match self.registry.entry(&limit.name) {
-                Some(entry) => entry,
-                None => self.adopt(&limit).await?,
+        for (Seen { limit, active_slots, waiting, task_runs }, entry) in seen.into_iter().zip(entries) {
+            let entry = match (entry, fetched.remove(&limit.name)) {
+                (Some(entry), _) => entry,
+                (None, Some(entry)) => {
+                    self.registry.put(entry.clone(), limit.revision);
+                    entry
+                }
+                (None, None) => self.adopt(&limit).await?,
             };
             all.push(Shown { limit, entry, active_slots, waiting, task_runs });
         }
@@ -146,14 +171,14 @@ impl Prefect {
     }
 
     async fn adopt(&self, limit: &Limit) -> Result<Entry, Answer> {
-        let _one_at_a_time = self.registry.changes.lock().await;
-        if let Some(entry) = self.registry.entry(&limit.name) {
-            return Ok(entry);
-        }
         let entry = Entry::new(limit.name.clone(), limit.terms.max.into(), 0.0);
-        let row = entry.write();
+        let row = entry.write_if_absent();
         self.engine.execute_with(None, move |_, _| vec![row.clone()]).await?;
-        self.registry.put(entry.clone());
+        // Of several who adopt it at once, one was the first.
+        let first =
+            registry::fetch(&self.engine, std::slice::from_ref(&limit.name)).await?.remove(&limit.name);
+        let entry = first.unwrap_or(entry);
+        self.registry.put(entry.clone(), limit.revision);
         Ok(entry)
     }
 
@@ -183,17 +208,12 @@ impl Prefect {
             let audit = audit.clone().of(action, &subject, before, after).with_id(id).write(now);
             written.writes().into_iter().chain([audit]).collect()
         });
-        let outcome = outcome.await?.unwrap_or(Outcome::Done);
-        match outcome {
+        match outcome.await?.unwrap_or(Outcome::Done) {
             Outcome::Denied(denial) => Err(refused(*denial)),
-            Outcome::LimitStored { .. }
-            | Outcome::LimitRemoved(_)
-            | Outcome::Reset { .. }
-            | Outcome::Done => {
-                row.note(&self.registry);
+            outcome => {
+                row.note(&self.registry, &outcome);
                 Ok(outcome)
             }
-            other => Ok(other),
         }
     }
 }
@@ -221,15 +241,16 @@ impl Row {
         }
     }
 
-    fn note(self, registry: &crate::registry::Registry) {
-        match self {
-            Row::Same => {}
-            Row::Put(entry) => registry.put(*entry),
-            Row::Move(entry, from) => {
+    fn note(self, registry: &Registry, outcome: &Outcome) {
+        match (self, outcome) {
+            (Row::Put(entry), Outcome::LimitStored { after, .. }) => registry.put(*entry, after.revision),
+            (Row::Move(entry, from), Outcome::LimitStored { after, .. }) => {
                 registry.forget(&from);
-                registry.put(*entry);
+                registry.put(*entry, after.revision);
             }
-            Row::Delete(name) => registry.forget(&name),
+            (Row::Delete(name), Outcome::LimitRemoved(_)) => registry.forget(&name),
+            // Nothing was written of it.
+            _ => {}
         }
     }
 }

@@ -21,8 +21,15 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
               stated_max BIGINT NOT NULL,
               stated_decay DOUBLE PRECISION NOT NULL,
               denied_slots BIGINT NOT NULL
-          )",
+          );
+          CREATE INDEX prefect_limits_by_id ON prefect_limits (id)",
 }];
+
+const SELECT: &str =
+    "SELECT name, id, created_us, updated_us, stated_max, stated_decay, denied_slots FROM prefect_limits";
+const INSERT: &str =
+    "INSERT INTO prefect_limits (name, id, created_us, updated_us, stated_max, stated_decay, denied_slots)
+     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 /// One row. Times are microseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,14 +60,17 @@ impl Entry {
 
     /// The row.
     pub(crate) fn write(&self) -> Write {
-        Write::new(
-            "INSERT INTO prefect_limits (name, id, created_us, updated_us, stated_max, stated_decay, denied_slots)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (name) DO UPDATE SET id = excluded.id, created_us = excluded.created_us,
+        let sql = format!(
+            "{INSERT} ON CONFLICT (name) DO UPDATE SET id = excluded.id, created_us = excluded.created_us,
                  updated_us = excluded.updated_us, stated_max = excluded.stated_max,
-                 stated_decay = excluded.stated_decay, denied_slots = excluded.denied_slots",
-            self.values(),
-        )
+                 stated_decay = excluded.stated_decay, denied_slots = excluded.denied_slots"
+        );
+        Write::new(sql, self.values())
+    }
+
+    /// The row, unless there is one.
+    pub(crate) fn write_if_absent(&self) -> Write {
+        Write::new(format!("{INSERT} ON CONFLICT (name) DO NOTHING"), self.values())
     }
 
     fn values(&self) -> Vec<Value> {
@@ -98,7 +108,8 @@ fn now_us() -> i64 {
     Timestamp::now().as_microsecond()
 }
 
-/// All rows.
+/// Rows that were read. One belongs to a revision of its limit: whoever changes the limit, on any node, changes
+/// that, and the row is read again.
 #[derive(Debug)]
 pub(crate) struct Registry {
     known: RwLock<Known>,
@@ -108,34 +119,34 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Known {
-    by_name: HashMap<Name, Entry>,
+    by_name: HashMap<Name, (Entry, Option<u64>)>,
     name_of: HashMap<Uuid, Name>,
 }
 
 impl Registry {
     /// Reads the table.
     pub(crate) async fn load(engine: &Engine) -> Result<Registry, Error> {
-        let sql = "SELECT name, id, created_us, updated_us, stated_max, stated_decay, denied_slots FROM prefect_limits";
         let mut known = Known::default();
-        for row in engine.query(sql, Vec::new()).await? {
-            known.put(read(&row).map_err(Error::Store)?);
+        for entry in rows(engine, SELECT.to_owned(), Vec::new()).await? {
+            known.put(entry, None);
         }
         Ok(Registry { known: RwLock::new(known), changes: tokio::sync::Mutex::new(()) })
     }
 
-    /// The row of a limit.
-    pub(crate) fn entry(&self, name: &str) -> Option<Entry> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name).cloned()
+    /// The row of a limit of this revision, if it was read.
+    pub(crate) fn entry(&self, name: &str, revision: u64) -> Option<Entry> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.by_name.get(name).filter(|(_, of)| *of == Some(revision)).map(|(entry, _)| entry.clone())
     }
 
-    /// The limit of this id.
+    /// The limit of this id, as far as was read.
     pub(crate) fn name_of(&self, id: Uuid) -> Option<Name> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).name_of.get(&id).cloned()
     }
 
-    /// Takes note of a row that was stored.
-    pub(crate) fn put(&self, entry: Entry) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).put(entry);
+    /// Takes note of a row of a limit of this revision.
+    pub(crate) fn put(&self, entry: Entry, revision: u64) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).put(entry, Some(revision));
     }
 
     /// Takes note of a row that was removed.
@@ -144,16 +155,37 @@ impl Registry {
     }
 }
 
+/// Reads the rows of limits again.
+pub(crate) async fn fetch(engine: &Engine, names: &[Name]) -> Result<HashMap<Name, Entry>, Error> {
+    let found = match names {
+        [] => Vec::new(),
+        [name] => rows(engine, format!("{SELECT} WHERE name = $1"), vec![name.clone().into()]).await?,
+        _ => rows(engine, SELECT.to_owned(), Vec::new()).await?,
+    };
+    Ok(found.into_iter().map(|entry| (entry.name.clone(), entry)).collect())
+}
+
+/// Reads the name of the limit of an id again.
+pub(crate) async fn fetch_name(engine: &Engine, id: Uuid) -> Result<Option<Name>, Error> {
+    let found = rows(engine, format!("{SELECT} WHERE id = $1"), vec![id.into()]).await?;
+    Ok(found.into_iter().next().map(|entry| entry.name))
+}
+
+async fn rows(engine: &Engine, sql: String, params: Vec<Value>) -> Result<Vec<Entry>, Error> {
+    let rows = engine.query(sql, params).await?;
+    rows.iter().map(read).collect::<Result<_, _>>().map_err(Error::Store)
+}
+
 impl Known {
-    fn put(&mut self, entry: Entry) {
+    fn put(&mut self, entry: Entry, revision: Option<u64>) {
         self.forget(&entry.name);
         self.name_of.insert(entry.id, entry.name.clone());
-        self.by_name.insert(entry.name.clone(), entry);
+        self.by_name.insert(entry.name.clone(), (entry, revision));
     }
 
     fn forget(&mut self, name: &str) {
         // A renamed limit took its id along.
-        if let Some(entry) = self.by_name.remove(name)
+        if let Some((entry, _)) = self.by_name.remove(name)
             && self.name_of.get(&entry.id) == Some(&entry.name)
         {
             self.name_of.remove(&entry.id);

@@ -87,8 +87,8 @@ pub(crate) async fn read_by_id(app: &Prefect, id: &str) -> Answered {
 
 async fn by_id(app: &Prefect, id: &str) -> Result<Shown, Answer> {
     let id: Uuid = id.parse().map_err(|_| not_found())?;
-    let name = app.registry.name_of(id).filter(|name| name.starts_with(TAG_PREFIX)).ok_or_else(not_found)?;
-    app.limit(&name).await?.ok_or_else(not_found)
+    let found = app.limit_by_id(id).await?;
+    found.filter(|shown| shown.limit.name.starts_with(TAG_PREFIX)).ok_or_else(not_found)
 }
 
 /// Lists the limits of tags, by name.

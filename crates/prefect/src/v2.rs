@@ -39,17 +39,13 @@ fn no_content() -> Answer {
     Answer::empty(StatusCode::NO_CONTENT)
 }
 
-/// The name of the limit that a path means.
-fn name_in(app: &Prefect, part: &str) -> Result<Name, Answer> {
-    match name_or_id(part) {
-        Ok(id) => app.registry.name_of(id).ok_or_else(not_found),
-        Err(name) => Ok(name.into()),
-    }
-}
-
+/// The limit that a path means.
 async fn find(app: &Prefect, part: &str) -> Result<Shown, Answer> {
-    let name = name_in(app, part)?;
-    app.limit(&name).await?.ok_or_else(not_found)
+    let found = match name_or_id(part) {
+        Ok(id) => app.limit_by_id(id).await?,
+        Err(name) => app.limit(name).await?,
+    };
+    found.ok_or_else(not_found)
 }
 
 /// Makes a limit.

@@ -1,5 +1,7 @@
 //! Who may do what, where tokens are asked for; and what clients ask before they work.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod common;
 
 use std::time::Duration;

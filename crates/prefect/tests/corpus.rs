@@ -1,8 +1,11 @@
 //! What the real server was asked and what it answered, asked again here. What differs on purpose is in a
 //! table, with the reason.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod common;
 #[path = "corpus/differences.rs"]
+#[allow(dead_code, reason = "the reasons are for the page: tests/documents.rs")]
 mod differences;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,8 @@
 //! The documents say what is so: every test that they name exists, every difference is told, and the published
 //! description is the one that is served.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 #[path = "corpus/differences.rs"]
 #[allow(dead_code, reason = "the answers are the corpus test's")]
 mod differences;

@@ -1,5 +1,7 @@
 //! The WebSocket on which clients send their events.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,10 +1,13 @@
 //! A limit of Prefect is the native limit of its name: made here, seen there, and the other way round.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod common;
 
 use std::time::Duration;
 
 use admit_kernel::{Command, Limit, Mode, Outcome, Part, Refill, Terms};
+use admit_prefect::Options;
 use common::{Door, Server};
 use serde_json::{Value, json};
 
@@ -250,4 +253,20 @@ fn a_lease_of_nothing_leaves_no_record() {
     assert_eq!(server.run(server.engine.read(|state| state.totals().leases)).unwrap(), 0);
     assert_eq!(server.post(&format!("{V2}/leases/{id}/renew"), json!({})).status, 204);
     assert_eq!(server.post(&format!("{V2}/decrement-with-lease"), json!({ "lease_id": id })).status, 204);
+}
+
+#[test]
+fn what_one_node_changes_the_other_shows() {
+    let mut server = Server::start(Duration::ZERO);
+    let other = server.listen(Options { hold: Duration::ZERO, ..Options::default() }, Door::Open);
+    let there = |server: &Server, path: &str| server.run(common::send(other, "GET", path, &[], None)).json();
+    let id = server.make(json!({ "name": "db", "limit": 1 }))["id"].as_str().unwrap().to_owned();
+    assert_eq!(there(&server, &format!("{V2}/{id}"))["name"], "db");
+    server.patch(&format!("{V2}/db"), json!({ "name": "other", "limit": 5_000_000_000_u64 }));
+    let seen = there(&server, &format!("{V2}/{id}"));
+    assert_eq!((&seen["name"], &seen["limit"]), (&json!("other"), &json!(5_000_000_000_u64)));
+    server.delete(&format!("{V2}/other"));
+    let made = server.make(json!({ "name": "other", "limit": 1 }));
+    assert_eq!(there(&server, &format!("{V2}/other"))["id"], made["id"]);
+    assert_eq!(there(&server, &format!("{V2}/{id}"))["detail"], "Concurrency Limit not found");
 }

@@ -1,5 +1,7 @@
 //! What Prefect's published description of "create concurrency limit" promises, statement by statement.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod common;
 
 use std::time::Duration;

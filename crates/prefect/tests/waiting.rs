@@ -1,5 +1,7 @@
 //! Requests that find their limit full are held, keep their place, and are woken.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod common;
 
 use std::time::{Duration, Instant};
@@ -64,7 +66,7 @@ impl Server {
 
     fn asks(&self, name: &str, holder: u32) -> tokio::task::JoinHandle<Answer> {
         let (address, body) = (self.address, wanted(name, holder));
-        self.run(async move { tokio::spawn(async move { post(address, LEASE, body).await }) })
+        self.spawn(async move { post(address, LEASE, body).await })
     }
 }
 
@@ -219,7 +221,7 @@ fn tags_wake_their_task_runs_too() {
     let body = |n| json!({ "names": ["heavy"], "task_run_id": task(n) });
     assert_eq!(server.post("/concurrency_limits/increment", body(1)).status, 200);
     let address = server.address;
-    let waiting = server.run(async { tokio::spawn(post(address, "/concurrency_limits/increment", body(2))) });
+    let waiting = server.spawn(post(address, "/concurrency_limits/increment", body(2)));
     server.run(server.until("tag:heavy", 1, 1));
     let answer = server.run(async {
         assert_eq!(post(address, "/concurrency_limits/decrement", body(1)).await.status, 200);

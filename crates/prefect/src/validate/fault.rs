@@ -15,7 +15,10 @@ pub(crate) enum Step {
 
 /// One fault.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Fault {
+pub(crate) struct Fault(Box<Parts>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Parts {
     kind: &'static str,
     place: Vec<Step>,
     message: String,
@@ -25,15 +28,18 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(kind: &'static str, message: impl Into<String>, input: &Json) -> Fault {
-        Fault { kind, place: Vec::new(), message: message.into(), input: input.clone(), context: None }
+        let (message, input) = (message.into(), input.clone());
+        Fault(Box::new(Parts { kind, place: Vec::new(), message, input, context: None }))
     }
 
-    pub(crate) fn with(self, name: &'static str, value: Json) -> Fault {
-        Fault { context: Some((name, value)), ..self }
+    pub(crate) fn with(mut self, name: &'static str, value: Json) -> Fault {
+        self.0.context = Some((name, value));
+        self
     }
 
-    pub(crate) fn at(self, place: &[Step]) -> Fault {
-        Fault { place: place.to_vec(), ..self }
+    pub(crate) fn at(mut self, place: &[Step]) -> Fault {
+        self.0.place = place.to_vec();
+        self
     }
 
     pub(crate) fn missing(input: &Json) -> Fault {
@@ -68,12 +74,12 @@ impl Fault {
             Step::Index(n) => Json::Int(n.to_string().into()),
         };
         let mut members = vec![
-            ("type".to_owned(), self.kind.into()),
-            ("loc".to_owned(), Json::List(self.place.iter().map(step).collect())),
-            ("msg".to_owned(), Json::Text(self.message.clone())),
-            ("input".to_owned(), self.input.clone()),
+            ("type".to_owned(), self.0.kind.into()),
+            ("loc".to_owned(), Json::List(self.0.place.iter().map(step).collect())),
+            ("msg".to_owned(), Json::Text(self.0.message.clone())),
+            ("input".to_owned(), self.0.input.clone()),
         ];
-        if let Some((name, value)) = &self.context {
+        if let Some((name, value)) = &self.0.context {
             members.push(("ctx".to_owned(), Json::object([(name, value.clone())])));
         }
         Json::Object(members)

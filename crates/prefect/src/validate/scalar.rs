@@ -49,15 +49,12 @@ impl Number for f64 {
 
 impl<T: Number> Bounds<T> {
     fn check(&self, value: T, given: &Json) -> Result<T, Fault> {
+        // What cannot be compared (NaN) is within no bounds.
+        let broken = |bound: Option<T>, fits: fn(&T, &T) -> bool| bound.filter(|bound| !fits(&value, bound));
         let rules = [
-            (self.at_most.filter(|most| !(value <= *most)), "less_than_equal", "less than or equal to", "le"),
-            (
-                self.at_least.filter(|least| !(value >= *least)),
-                "greater_than_equal",
-                "greater than or equal to",
-                "ge",
-            ),
-            (self.more_than.filter(|bound| !(value > *bound)), "greater_than", "greater than", "gt"),
+            (broken(self.at_most, T::le), "less_than_equal", "less than or equal to", "le"),
+            (broken(self.at_least, T::ge), "greater_than_equal", "greater than or equal to", "ge"),
+            (broken(self.more_than, T::gt), "greater_than", "greater than", "gt"),
         ];
         let broken =
             rules.into_iter().find_map(|(bound, kind, words, name)| Some((bound?, kind, words, name)));

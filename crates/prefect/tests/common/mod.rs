@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use admit_engine::{Config, Engine};
 use admit_http::{Access, Listener, ListenerConfig, Serving, Shutdown, Tokens};
-use admit_prefect::{MIGRATIONS, Options, Prefect};
+use admit_prefect::{Behind, MIGRATIONS, Options, Prefect};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -25,7 +25,7 @@ pub struct Server {
     pub tokens: Arc<Tokens>,
     folder: Option<TempDir>,
     shutdown: Shutdown,
-    serving: Option<Serving>,
+    serving: Vec<Serving>,
     runtime: Runtime,
 }
 
@@ -61,18 +61,46 @@ impl Server {
     }
 
     pub fn start_in(folder: TempDir, hold: Duration, door: Door) -> Server {
+        Server::start_with(folder, Options { hold, ..Options::default() }, door)
+    }
+
+    /// One that stands before a Prefect server at this address.
+    pub fn start_before(upstream: SocketAddr, door: Door) -> Server {
+        let behind = Behind::new(format!("http://{upstream}").parse().unwrap()).unwrap();
+        let options = Options { behind: Some(Arc::new(behind)), ..Options::default() };
+        Server::start_with(tempfile::tempdir().unwrap(), options, door)
+    }
+
+    fn start_with(folder: TempDir, options: Options, door: Door) -> Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let migrations = [admit_http::MIGRATIONS, MIGRATIONS].concat();
         let engine = Engine::open(Config { migrations, ..Config::new(folder.path()) }).unwrap();
         let tokens = Arc::new(runtime.block_on(Tokens::load(&engine)).unwrap());
-        let options = Options { hold, ..Options::default() };
-        let prefect = runtime.block_on(Prefect::open(engine.clone(), tokens.clone(), options)).unwrap();
-        let access = Access::TokensBeyondLoopback { tokens: tokens.clone(), is_loopback: door == Door::Open };
+        let shutdown = Shutdown::new();
+        let mut server = Server {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            engine,
+            tokens,
+            folder: Some(folder),
+            shutdown,
+            serving: Vec::new(),
+            runtime,
+        };
+        server.address = server.listen(options, door);
+        server
+    }
+
+    /// Another listener on the same engine that knows nothing of the first, as on another node.
+    pub fn listen(&mut self, options: Options, door: Door) -> SocketAddr {
+        let prefect = Prefect::open(self.engine.clone(), self.tokens.clone(), options);
+        let prefect = self.runtime.block_on(prefect).unwrap();
+        let is_loopback = door == Door::Open;
+        let access = Access::TokensBeyondLoopback { tokens: self.tokens.clone(), is_loopback };
         let config = ListenerConfig::new("prefect", SocketAddr::from(([127, 0, 0, 1], 0)), access);
         let listener = Listener::bind(config).unwrap();
-        let (address, shutdown) = (listener.address(), Shutdown::new());
-        let serving = listener.serve(move || prefect.router(), &shutdown).unwrap();
-        Server { address, engine, tokens, folder: Some(folder), shutdown, serving: Some(serving), runtime }
+        let address = listener.address();
+        self.serving.push(listener.serve(move || prefect.router(), &self.shutdown).unwrap());
+        address
     }
 
     /// Stops it, and gives its folder back for another.
@@ -83,14 +111,23 @@ impl Server {
 
     fn end(&mut self) {
         self.shutdown.trigger();
-        if let Some(serving) = self.serving.take() {
-            serving.join();
-            let _ = self.runtime.block_on(self.engine.shutdown());
+        if self.serving.is_empty() {
+            return;
         }
+        self.serving.drain(..).for_each(Serving::join);
+        let _ = self.runtime.block_on(self.engine.shutdown());
     }
 
     pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
+    }
+
+    /// Runs a future beside what the test does, whenever it waits in [`Server::run`].
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.runtime.spawn(future)
     }
 
     /// Sends a request below `/api`, without a body.
