@@ -187,10 +187,7 @@ impl<S: Store, C: Clock> Service<S, C> {
         }
         let (id, patience) = (acquire.id, acquire.patience);
         let caller = match patience {
-            // The kernel ends it in time, unless nothing can be written then.
-            Patience::For { wait_ms } => {
-                Caller { answer_within_ms: Some(wait_ms.saturating_add(LATE_MS)), ..caller }
-            }
+            Patience::For { wait_ms } => Caller { answer_within_ms: Some(wait_ms), ..caller },
             _ => caller,
         };
         let op = Op::new(Command::Acquire(acquire));
@@ -216,7 +213,8 @@ impl<S: Store, C: Clock> Service<S, C> {
         let answer_now = caller.answer_within_ms == Some(0);
         let mono_ms = self.core.mono_ms();
         let answer_at_ms = caller.answer_within_ms.filter(|ms| *ms > 0).map(|ms| mono_ms.saturating_add(ms));
-        let waiter = Waiter { no, reply: caller.reply, answer_at_ms, leaves_nothing: caller.leaves_nothing };
+        let Caller { reply, leaves_nothing, .. } = caller;
+        let waiter = Waiter { no, reply, answer_at_ms, leaves_nothing, is_late: false };
         self.waiters.add(id, waiter);
         self.add(op, Then::Waiter { id, no, answer_now });
     }
@@ -226,9 +224,16 @@ impl<S: Store, C: Clock> Service<S, C> {
         if let Some(waiter) = self.waiters.remove(id, no)
             && waiter.leaves_nothing
             && !self.waiters.contains(&id)
+            && !self.is_kept(id)
         {
             self.add(Op::new(Command::Withdraw { id }), Then::Nothing);
         }
+    }
+
+    /// Whether a ticket waits on without anybody who listens: so the request that made it wanted.
+    fn is_kept(&self, id: Uuid) -> bool {
+        let ticket = self.core.state().ok().and_then(|state| state.ticket(id));
+        ticket.is_some_and(|ticket| matches!(ticket.patience, Patience::Polled { .. } | Patience::Forever))
     }
 
     /// A lease that nobody knows of goes back; it never began, so no window counts it.
@@ -338,21 +343,34 @@ impl<S: Store, C: Clock> Service<S, C> {
         }
     }
 
-    /// Tells those whose time is over that they still wait; those whose patience should have ended by now,
-    /// that it could not.
+    /// Tells those whose time is over that they still wait. Whose ticket should have ended with their time is
+    /// told a little later that it could not: the kernel ends it, unless nothing can be written.
     fn answer_late(&mut self) {
         let mono_ms = self.core.mono_ms();
-        while let Some((id, waiter)) = self.waiters.pop_due(mono_ms) {
-            let answer = if waiter.leaves_nothing {
+        while let Some((id, mut waiter)) = self.waiters.pop_due(mono_ms) {
+            let answer = if !waiter.leaves_nothing || self.waits_for_longer(id) {
+                Ok(Answer { outcome: Outcome::Waiting { id }, fresh: false })
+            } else if waiter.is_late {
                 self.follow_ups.push_back((Op::new(Command::Withdraw { id }), Then::Nothing));
                 let reason = "the log could not be written in time".to_owned();
                 Err(Error::Unavailable { reason, retry_in_ms: LATE_MS })
             } else {
-                Ok(Answer { outcome: Outcome::Waiting { id }, fresh: false })
+                (waiter.is_late, waiter.answer_at_ms) = (true, Some(mono_ms.saturating_add(LATE_MS)));
+                self.waiters.add(id, waiter);
+                continue;
             };
             // Whoever is gone has no use for the answer.
             let _ = waiter.reply.send(answer);
         }
+    }
+
+    /// Whether a ticket waits on although one caller's time is over: the request that made it is more patient
+    /// than the one that repeated it.
+    fn waits_for_longer(&mut self, id: Uuid) -> bool {
+        let state = self.core.state().ok();
+        let ticket = state.and_then(|state| Some((state.now(), state.ticket(id)?)));
+        ticket
+            .is_some_and(|(now, ticket)| ticket.deadline.is_none_or(|deadline| deadline > now.plus(LATE_MS)))
     }
 
     fn collect(&mut self, no: u64, answer: Result<Option<Outcome>, Error>) {

@@ -18,6 +18,8 @@ pub(crate) struct Waiter {
     pub answer_at_ms: Option<u64>,
     /// Whether the ticket, or an undelivered grant, goes with its caller.
     pub leaves_nothing: bool,
+    /// Whether its time was over before, and what should have ended its ticket had not come about.
+    pub is_late: bool,
 }
 
 /// All callers that wait, by ticket.

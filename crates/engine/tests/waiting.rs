@@ -73,6 +73,30 @@ fn patience_that_ends_is_a_denial_at_its_time() {
 }
 
 #[test]
+fn who_repeats_a_request_with_less_patience_leaves_its_ticket_alone() {
+    let folder = folder();
+    let engine = open_with_db(&folder, 1);
+    hold(&engine, 1);
+    let brief = Patience::For { wait_ms: 20 };
+    let repeat = |n| block_on(engine.acquire(request(n, brief), 0)).unwrap();
+
+    assert_eq!(block_on(engine.acquire(request(2, POLLED), 0)).unwrap(), Outcome::Waiting { id: id(2) });
+    assert_eq!(repeat(2), Outcome::Waiting { id: id(2) }, "of a kept ticket");
+    let mut gone = Box::pin(engine.acquire(request(2, FOR_LONG), 0));
+    start(&mut gone);
+    drop(gone);
+    assert_eq!(repeat(2), Outcome::Waiting { id: id(2) }, "one that goes away does not take it along");
+
+    let waiter = acquire_elsewhere(&engine, request(3, FOR_LONG), 0);
+    until("3 waits", || is_waiting(&engine, 3));
+    assert_eq!(repeat(3), Outcome::Waiting { id: id(3) }, "of one that somebody else still waits for");
+    execute(&engine, release(1));
+    assert!(granted(&block_on(engine.ask(id(2), 0)).unwrap(), 2));
+    execute(&engine, release(2));
+    assert!(granted(&waiter.join().unwrap(), 3));
+}
+
+#[test]
 fn a_polled_ticket_is_answered_in_time_and_stays() {
     let folder = folder();
     let engine = open_with_db(&folder, 1);
