@@ -88,33 +88,50 @@ impl Shown {
     }
 }
 
-fn see(state: &State, limit: &Limit) -> Seen {
-    let view = state.key_view(&limit.name, 0);
-    let active_slots = match (limit.mode, limit.terms.refill) {
-        // A disabled limit counts no lease.
-        (Mode::Off, Refill::Release) => 0,
-        (_, Refill::Release) => view.running,
-        (_, Refill::Window { .. } | Refill::Decay { .. }) => view.used,
-    };
-    let holders = state.holders(&limit.name, MAX_HOLDERS);
-    let task_run = |holder: &Option<Name>| holder.as_ref()?.strip_prefix(TASK_RUN)?.parse().ok();
-    let task_runs = holders.iter().filter_map(|view| task_run(&view.holder)).collect();
-    Seen { limit: limit.clone(), active_slots, waiting: view.waiting, task_runs }
+/// How closely a limit is looked at: the engine does nothing else meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Look {
+    /// What it allows.
+    Terms,
+    /// How much of it is in use, too.
+    Usage,
+    /// And by whom.
+    Holders,
+}
+
+fn see(state: &State, limit: &Limit, look: Look) -> Seen {
+    let mut seen = Seen { limit: limit.clone(), active_slots: 0, waiting: 0, task_runs: Vec::new() };
+    if look >= Look::Usage {
+        let view = state.key_view(&limit.name, 0);
+        seen.waiting = view.waiting;
+        seen.active_slots = match (limit.mode, limit.terms.refill) {
+            // A disabled limit counts no lease.
+            (Mode::Off, Refill::Release) => 0,
+            (_, Refill::Release) => view.running,
+            (_, Refill::Window { .. } | Refill::Decay { .. }) => view.used,
+        };
+    }
+    if look >= Look::Holders {
+        let task_run = |holder: &Option<Name>| holder.as_ref()?.strip_prefix(TASK_RUN)?.parse().ok();
+        let holders = state.holders(&limit.name, MAX_HOLDERS);
+        seen.task_runs = holders.iter().filter_map(|view| task_run(&view.holder)).collect();
+    }
+    seen
 }
 
 impl Prefect {
     /// The limits of these names that exist, in this order.
-    pub(crate) async fn limits(&self, names: Vec<Name>) -> Result<Vec<Shown>, Answer> {
+    pub(crate) async fn limits(&self, names: Vec<Name>, look: Look) -> Result<Vec<Shown>, Answer> {
         let seen = self.engine.read(move |state| {
             let limits = names.iter().filter_map(|name| state.limit(name));
-            limits.map(|limit| see(state, limit)).collect::<Vec<_>>()
+            limits.map(|limit| see(state, limit, look)).collect::<Vec<_>>()
         });
         self.shown(seen.await?).await
     }
 
-    /// The limit of this name.
+    /// The limit of this name, with those who hold it.
     pub(crate) async fn limit(&self, name: &str) -> Result<Option<Shown>, Answer> {
-        Ok(self.limits(vec![name.into()]).await?.pop())
+        Ok(self.limits(vec![name.into()], Look::Holders).await?.pop())
     }
 
     /// A page of the limits whose names begin so, by name.
@@ -124,10 +141,16 @@ impl Prefect {
         offset: usize,
         page_size: usize,
     ) -> Result<Vec<Shown>, Answer> {
+        // Only tags list who holds them.
+        let look = if prefix == TAG_PREFIX { Look::Holders } else { Look::Usage };
         let seen = self.engine.read(move |state| {
             let all = state.limits(None, usize::MAX);
             let fitting = all.into_iter().filter(|limit| limit.name.starts_with(prefix));
-            fitting.skip(offset).take(page_size).map(|limit| see(state, limit)).collect::<Vec<_>>()
+            fitting
+                .skip(offset)
+                .take(page_size)
+                .map(|limit| see(state, limit, Look::Holders))
+                .collect::<Vec<_>>()
         });
         self.shown(seen.await?).await
     }

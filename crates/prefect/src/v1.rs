@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::answer::{Answer, Answered};
 use crate::app::{Asked, Prefect};
 use crate::bounds::MAX_TRIES;
-use crate::limits::{Brief, Row, SOURCE, Shown, TAG_PREFIX, TASK_RUN, leases_of};
+use crate::limits::{Brief, Look, Row, SOURCE, Shown, TAG_PREFIX, TASK_RUN, leases_of};
 use crate::registry::{Entry, max_of};
 use crate::slots::{Full, Take, Term, possible_names};
 use crate::validate::{MAX_PAGE_SIZE, Values};
@@ -155,7 +155,8 @@ async fn remove(app: &Prefect, asked: &Asked, shown: Shown) -> Answered {
 pub(crate) async fn increment(app: &Prefect, asked: &Asked) -> Answered {
     let tags = asked.values.texts("names");
     let names = possible_names(tags.iter().map(|tag| format!("{TAG_PREFIX}{tag}")).collect());
-    let known: Vec<Shown> = app.limits(names).await?.into_iter().filter(Shown::is_active).collect();
+    let known: Vec<Shown> =
+        app.limits(names, Look::Terms).await?.into_iter().filter(Shown::is_active).collect();
     if let Some(shown) = known.iter().find(|shown| shown.is_enforced() && shown.max() == 0) {
         let detail = format!(
             "The concurrency limit on tag \"{}\" is 0 and will deadlock if the task tries to run again.",
@@ -185,7 +186,7 @@ pub(crate) async fn increment(app: &Prefect, asked: &Asked) -> Answered {
 /// Gives a task run's slots of these tags back; what else its leases hold stays.
 pub(crate) async fn decrement(app: &Prefect, values: &Values) -> Answered {
     let names = values.texts("names").into_iter().map(|tag| format!("{TAG_PREFIX}{tag}")).collect();
-    let known = app.limits(possible_names(names)).await?;
+    let known = app.limits(possible_names(names), Look::Terms).await?;
     let task_run = values.id("task_run_id").unwrap_or_default();
     let holder: Name = format!("{TASK_RUN}{task_run}").into();
     let limits: Vec<Limit> = known.iter().map(|shown| shown.limit.clone()).collect();

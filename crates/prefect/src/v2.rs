@@ -9,7 +9,7 @@ use crate::answer::{Answer, Answered};
 use crate::app::{Asked, Prefect, name_or_id};
 use crate::bounds::MAX_TRIES;
 use crate::json::Json;
-use crate::limits::{Brief, Row, SOURCE, Shown};
+use crate::limits::{Brief, Look, Row, SOURCE, Shown};
 use crate::registry::{Entry, max_of, nano_of};
 use crate::slots::{Full, Take, Term, is_of_nothing, possible_names, too_many_slots};
 use crate::v1::page;
@@ -234,7 +234,7 @@ async fn acquire(app: &Prefect, asked: &Asked, term: Term) -> Result<(Uuid, Vec<
     let values = &asked.values;
     let names = possible_names(values.texts("names"));
     let slots = values.int("slots").unwrap_or(1);
-    let known = app.limits(names).await?;
+    let known = app.limits(names, Look::Terms).await?;
     if known.iter().any(|shown| shown.is_enforced() && shown.max() < slots) {
         return Err(too_many_slots());
     }
@@ -284,7 +284,7 @@ impl Shown {
 pub(crate) async fn decrement(app: &Prefect, values: &Values) -> Answered {
     let slots = values.int("slots").unwrap_or(1);
     let _one_at_a_time = app.decrements.lock().await;
-    let known = app.limits(possible_names(values.texts("names"))).await?;
+    let known = app.limits(possible_names(values.texts("names")), Look::Usage).await?;
     for shown in &known {
         app.give_back(shown, slots).await?;
     }
