@@ -41,7 +41,7 @@ impl Judge {
         }
         let headers = authorization.map(|value| (header::AUTHORIZATION, value.clone())).into_iter().collect();
         let is_in = match link.ask(Method::GET, GUARDED, headers, None).await?.0 {
-            StatusCode::OK => true,
+            status if status.is_success() => true,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => false,
             other => return Err(Failure::Status(other)),
         };
