@@ -146,11 +146,7 @@ impl Prefect {
         let seen = self.engine.read(move |state| {
             let all = state.limits(None, usize::MAX);
             let fitting = all.into_iter().filter(|limit| limit.name.starts_with(prefix));
-            fitting
-                .skip(offset)
-                .take(page_size)
-                .map(|limit| see(state, limit, Look::Holders))
-                .collect::<Vec<_>>()
+            fitting.skip(offset).take(page_size).map(|limit| see(state, limit, look)).collect::<Vec<_>>()
         });
         self.shown(seen.await?).await
     }
