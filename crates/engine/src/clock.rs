@@ -1,12 +1,21 @@
-//! Where the log's time comes from: wall time that never runs backwards and does not jump.
+//! Where the log's time comes from: monotonic time, which approaches the wall clock and follows none of its steps.
+//!
+//! A holder counts its lease by a monotonic clock of its own. Were the log's time to follow a wall clock that
+//! somebody sets, leases would end while their holders still count.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use admit_kernel::Time;
 
-/// A step of wall time against monotonic time above this is somebody setting the clock (or a machine that
-/// slept): it is absorbed. Below, it is a clock being kept right: it is followed.
-const MAX_STEP_MS: i64 = 5_000;
+/// The log's time approaches the wall clock by a millisecond in so many: 0.1 %, twice the drift that clocks kept
+/// right by NTP may have (0.05 %), so that it always gets there, and little enough to be lost in any holder's margin.
+const SLEW_EVERY_MS: u64 = 1_000;
+/// A wall clock that is further away than this was set by somebody (or the machine slept): it is not approached,
+/// the log's time stays away from it by as much until it is set back.
+const MAX_SLEW_MS: i64 = 5_000;
+/// An offset that differs from the logged one by more than this is logged anew: what whoever goes on with the log
+/// may be wrong by. Readings of clocks differ by less, on a local network too.
+const MAX_UNLOGGED_MS: u64 = 20;
 
 /// The clocks of a machine.
 pub trait Clock: Send {
@@ -47,74 +56,95 @@ fn saturate(ms: u128) -> u64 {
 #[derive(Debug)]
 pub(crate) struct LogClock<C> {
     clock: C,
-    seen: Option<Seen>,
-    /// What is added to wall time.
-    offset_ms: i64,
+    read: Option<Read>,
     last: Time,
+    /// What was added to wall time at the latest reading, or is to be at the next.
+    offset_ms: i64,
+    /// What the log says of it.
+    logged_offset_ms: i64,
+    /// The next reading goes by the wall clock and the offset: what passed since the last one is not known here.
+    is_by_wall: bool,
     steps: u64,
 }
 
-/// The clocks at the latest reading.
+/// The latest reading, by the monotonic clock.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
-    wall_ms: u64,
+struct Read {
     mono_ms: u64,
+    /// Up to when the wall clock was approached.
+    slewed_ms: u64,
 }
 
 impl<C: Clock> LogClock<C> {
     pub fn new(clock: C) -> LogClock<C> {
-        LogClock { clock, seen: None, offset_ms: 0, last: Time(0), steps: 0 }
+        let (last, offset_ms) = (Time(0), 0);
+        LogClock { clock, read: None, last, offset_ms, logged_offset_ms: 0, is_by_wall: true, steps: 0 }
     }
 
-    /// The log goes on from here. A clock that is far behind that stays behind by as much.
-    pub fn not_before(&mut self, floor: Time) {
-        self.last = self.last.max(floor);
-        let wall_ms = self.clock.wall_ms();
-        let behind = signed(self.last.0) - (signed(wall_ms) + self.offset_ms);
-        if behind > MAX_STEP_MS {
-            self.offset_ms += behind;
-            self.steps += 1;
+    /// The log was read, and says how far its time is from the wall clock. If that is news, it is from somebody
+    /// else, who had reason to say so: this clock goes on from there.
+    pub fn follow(&mut self, offset_ms: i64) {
+        if offset_ms != self.logged_offset_ms && offset_ms != self.offset_ms {
+            (self.offset_ms, self.is_by_wall) = (offset_ms, true);
         }
+        self.logged_offset_ms = offset_ms;
     }
 
-    /// The time. `database_ms` is that of the database, where it is the clock of all nodes; the store takes its
-    /// steps out, for all of them alike.
-    pub fn now(&mut self, database_ms: Option<u64>) -> Time {
+    /// The log says by now how far its time is from the wall clock.
+    pub fn logged(&mut self, offset_ms: i64) {
+        self.logged_offset_ms = offset_ms;
+    }
+
+    /// The time, not before `floor`, the log's end. `database_ms` is the wall clock of all nodes, if there is one.
+    pub fn now(&mut self, database_ms: Option<u64>, floor: Time) -> Time {
         let mono_ms = self.clock.mono_ms();
-        if let Some(wall_ms) = database_ms {
-            self.seen = Some(Seen { wall_ms, mono_ms });
-            (self.offset_ms, self.steps) = (0, 0);
-            self.last = Time(wall_ms);
-            return self.last;
-        }
-        let wall_ms = self.clock.wall_ms();
-        if let Some(seen) = self.seen {
-            let step = (signed(wall_ms) - signed(seen.wall_ms)) - (signed(mono_ms) - signed(seen.mono_ms));
-            if step.abs() > MAX_STEP_MS {
-                self.offset_ms -= step;
-                self.steps += 1;
-                tracing::warn!(
-                    step_ms = step,
-                    "the wall clock was set; the log's time goes on without the step"
-                );
-            }
-        }
-        self.seen = Some(Seen { wall_ms, mono_ms });
-        let shifted = signed(wall_ms).saturating_add(self.offset_ms);
-        self.last = self.last.max(Time(u64::try_from(shifted).unwrap_or(0)));
+        let wall_ms = signed(database_ms.unwrap_or_else(|| self.clock.wall_ms()));
+        let read = self.read.unwrap_or(Read { mono_ms, slewed_ms: mono_ms });
+        let by_itself = if self.is_by_wall {
+            Time(u64::try_from(wall_ms.saturating_add(self.offset_ms)).unwrap_or(0))
+        } else {
+            self.last.plus(mono_ms.saturating_sub(read.mono_ms))
+        };
+        let floor = floor.max(self.last);
+        let by_itself = by_itself.max(floor);
+        let slews = mono_ms.saturating_sub(read.slewed_ms) / SLEW_EVERY_MS;
+        let ahead_ms = signed(by_itself.0).saturating_sub(wall_ms);
+        let slew_ms =
+            if ahead_ms.abs() <= MAX_SLEW_MS { ahead_ms.clamp(-signed(slews), signed(slews)) } else { 0 };
+        self.last = Time(by_itself.0.saturating_add_signed(-slew_ms)).max(floor);
+        self.read = Some(Read { mono_ms, slewed_ms: read.slewed_ms + slews * SLEW_EVERY_MS });
+        self.is_by_wall = false;
+        self.note_offset(signed(self.last.0).saturating_sub(wall_ms));
         self.last
     }
 
-    /// What the time should be, by the monotonic clock alone: to plan with, not to decide by.
-    pub fn estimate(&mut self) -> Time {
-        match self.seen {
-            Some(seen) => self.last.plus(self.clock.mono_ms().saturating_sub(seen.mono_ms)),
-            None => self.now(None),
+    fn note_offset(&mut self, offset_ms: i64) {
+        let step_ms = self.offset_ms.saturating_sub(offset_ms);
+        if step_ms.abs() > MAX_SLEW_MS {
+            self.steps += 1;
+            tracing::warn!(
+                step_ms,
+                offset_ms,
+                "the wall clock was set; the log's time goes on without the step"
+            );
         }
+        self.offset_ms = offset_ms;
+    }
+
+    /// What the time should be, by the monotonic clock alone: to plan with, not to decide by. None: not read yet.
+    pub fn estimate(&mut self) -> Option<Time> {
+        let read = self.read?;
+        Some(self.last.plus(self.clock.mono_ms().saturating_sub(read.mono_ms)))
     }
 
     pub fn mono_ms(&mut self) -> u64 {
         self.clock.mono_ms()
+    }
+
+    /// What the log should say of the offset, if it says something else.
+    pub fn unlogged_offset_ms(&self) -> Option<i64> {
+        let is_off = self.offset_ms.abs_diff(self.logged_offset_ms) > MAX_UNLOGGED_MS;
+        is_off.then_some(self.offset_ms)
     }
 
     /// What is added to wall time, in milliseconds, and how many steps made it so.
@@ -131,6 +161,8 @@ fn signed(ms: u64) -> i64 {
 mod tests {
     use super::*;
 
+    const HOUR_MS: i64 = 3_600_000;
+
     struct Hands {
         wall_ms: u64,
         mono_ms: u64,
@@ -145,48 +177,98 @@ mod tests {
         }
     }
 
-    /// From 100 s, after 1 s of monotonic time and a wall clock that was moved by `step_ms` meanwhile.
-    fn after_step(step_ms: i64) -> (u64, i64) {
+    /// Opened when the wall clock says 100 s, with a log that says this of its offset.
+    fn opened(offset_ms: i64) -> LogClock<Hands> {
         let mut clock = LogClock::new(Hands { wall_ms: 100_000, mono_ms: 0 });
-        assert_eq!(clock.now(None), Time(100_000));
-        clock.clock.wall_ms = (101_000 + step_ms).unsigned_abs();
-        clock.clock.mono_ms = 1_000;
-        (clock.now(None).0, clock.offset().0)
+        clock.follow(offset_ms);
+        clock
     }
 
-    #[test]
-    fn a_large_step_is_absorbed_both_ways_and_a_small_one_followed() {
-        for (step_ms, time, offset_ms) in [
-            (0, 101_000, 0),
-            (4_000, 105_000, 0),
-            (6_000, 101_000, -6_000),
-            (3_600_000, 101_000, -3_600_000),
-            (-3_000, 100_000, 0),
-            (-90_000, 101_000, 90_000),
-        ] {
-            assert_eq!(after_step(step_ms), (time, offset_ms), "a step of {step_ms} ms");
+    impl LogClock<Hands> {
+        /// The time after so many more milliseconds, in which the wall clock is also set by so many.
+        fn after(&mut self, ms: u64, step_ms: i64) -> u64 {
+            self.clock.mono_ms += ms;
+            self.clock.wall_ms = (self.clock.wall_ms + ms).saturating_add_signed(step_ms);
+            self.now(None, Time(0)).0
         }
     }
 
     #[test]
-    fn the_database_is_the_clock_whatever_this_machine_says() {
-        let mut clock = LogClock::new(Hands { wall_ms: 100_000, mono_ms: 0 });
-        clock.not_before(Time(900_000));
-        assert_eq!(clock.now(Some(900_500)), Time(900_500));
-        (clock.clock.wall_ms, clock.clock.mono_ms) = (7_200_000, 250);
-        assert_eq!(clock.estimate(), Time(900_750));
-        assert_eq!(clock.now(Some(900_800)), Time(900_800));
-        assert_eq!(clock.offset(), (0, 0));
+    fn a_small_step_is_approached_slowly_and_a_large_one_not_at_all() {
+        // After the second of the step, and after another hundred.
+        for (step_ms, at_once, later, offset_ms) in [
+            (0, 101_000, 201_000, 0),
+            (4_000, 101_001, 201_101, -3_899),
+            (50, 101_001, 201_050, 0),
+            (-3_000, 100_999, 200_899, 2_899),
+            (6_000, 101_000, 201_000, -6_000),
+            (HOUR_MS, 101_000, 201_000, -HOUR_MS),
+            (-90_000, 101_000, 201_000, 90_000),
+        ] {
+            let mut clock = opened(0);
+            clock.now(None, Time(0));
+            let found = (clock.after(1_000, step_ms), clock.after(100_000, 0), clock.offset().0);
+            assert_eq!(found, (at_once, later, offset_ms), "a step of {step_ms} ms");
+        }
+    }
+
+    #[test]
+    fn however_often_it_is_read_it_approaches_no_faster() {
+        let mut clock = opened(0);
+        clock.now(None, Time(0));
+        clock.after(0, 4_000);
+        for _ in 0..40_000 {
+            clock.after(3, 0);
+        }
+        assert_eq!(clock.after(0, 0), 220_120);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_right_leaves_nothing_behind() {
+        let mut clock = opened(0);
+        clock.now(None, Time(0));
+        assert_eq!((clock.after(10, HOUR_MS), clock.after(10, -HOUR_MS)), (100_010, 100_020));
+        assert_eq!(clock.offset(), (0, 2));
+    }
+
+    #[test]
+    fn a_restart_goes_on_by_the_logged_offset() {
+        for offset_ms in [0, -90_000, 2_000] {
+            let mut clock = opened(offset_ms);
+            let expect = 100_000_u64.saturating_add_signed(offset_ms);
+            assert_eq!((clock.now(None, Time(0)).0, clock.offset()), (expect, (offset_ms, 0)), "{offset_ms}");
+            assert_eq!(clock.unlogged_offset_ms(), None);
+        }
     }
 
     #[test]
     fn the_log_goes_on_from_its_end_when_the_clock_is_behind_it() {
-        let mut clock = LogClock::new(Hands { wall_ms: 100_000, mono_ms: 0 });
-        clock.not_before(Time(500_000));
-        assert_eq!(clock.now(None), Time(500_000));
-        clock.clock.wall_ms += 2_000;
-        clock.clock.mono_ms += 2_000;
-        assert_eq!(clock.now(None), Time(502_000));
+        let mut clock = opened(0);
+        assert_eq!(clock.now(None, Time(500_000)), Time(500_000));
+        assert_eq!(clock.after(2_000, 0), 502_000);
         assert_eq!(clock.offset(), (400_000, 1));
+        assert_eq!(clock.unlogged_offset_ms(), Some(400_000));
+    }
+
+    #[test]
+    fn the_database_is_the_clock_whatever_this_machine_says() {
+        let mut clock = opened(0);
+        assert_eq!(clock.now(Some(900_500), Time(900_000)), Time(900_500));
+        (clock.clock.wall_ms, clock.clock.mono_ms) = (7_200_000, 250);
+        assert_eq!(clock.estimate(), Some(Time(900_750)));
+        assert_eq!(clock.now(Some(900_750), Time(0)), Time(900_750));
+        clock.clock.mono_ms = 500;
+        assert_eq!(clock.now(Some(7_000_000), Time(0)), Time(901_000));
+    }
+
+    #[test]
+    fn another_node_that_is_behind_takes_all_with_it() {
+        let mut clock = opened(0);
+        assert_eq!(clock.now(Some(900_000), Time(0)), Time(900_000));
+        clock.clock.mono_ms = 20_000;
+        // It slept for 10 s, so its time stayed behind the database's; it granted leases by that time.
+        clock.follow(-10_000);
+        assert_eq!(clock.now(Some(920_000), Time(909_000)), Time(910_000));
+        assert_eq!(clock.unlogged_offset_ms(), None);
     }
 }

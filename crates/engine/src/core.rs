@@ -9,7 +9,7 @@ mod health;
 
 use std::time::Instant;
 
-use admit_kernel::{Command, Event, OUTAGE_AFTER_MS, Outcome, State, Time};
+use admit_kernel::{Command, Event, OUTAGE_AFTER_MS, Outcome, State};
 use admit_store::{Head, Keep, Store};
 use uuid::Uuid;
 
@@ -68,6 +68,7 @@ pub struct Core<S, C> {
     /// how often it has to be when others write too.
     looked_at_ms: u64,
     tried_at_ms: u64,
+    no_look_before_ms: u64,
     looks: u64,
     look_every_ms: Option<u64>,
     /// The batch has begun at this time of the database; nobody else appends until it ends.
@@ -103,6 +104,7 @@ impl<S: Store, C: Clock> Core<S, C> {
             written_at_ms: 0,
             looked_at_ms: 0,
             tried_at_ms: 0,
+            no_look_before_ms: 0,
             looks: 0,
             look_every_ms: None,
             begun: None,
@@ -119,7 +121,6 @@ impl<S: Store, C: Clock> Core<S, C> {
             stats: Stats::default(),
         };
         core.adopt(recovered);
-        core.clock.not_before(core.state.now().max(Time(core.head.time_ms)));
         core.written_at_ms = core.clock.mono_ms();
         core.looked_at_ms = core.written_at_ms;
         if core.is_copy {
@@ -202,7 +203,7 @@ impl<S: Store, C: Clock> Core<S, C> {
             return None;
         }
         let mono_ms = self.clock.mono_ms();
-        let due = self.state.next_due().map(|due| due.since(self.clock.estimate()));
+        let due = self.state.next_due().map(|due| self.clock.estimate().map_or(0, |now| due.since(now)));
         let due = due.map(|ms| ms.max(self.no_tick_before_ms.saturating_sub(mono_ms)));
         let beat =
             self.state.needs_heartbeat().then(|| (self.written_at_ms + HEARTBEAT_MS).saturating_sub(mono_ms));
@@ -236,9 +237,10 @@ impl<S: Store, C: Clock> Core<S, C> {
             if self.tail_bytes >= due {
                 self.snapshot()?;
             }
-            if self.truncating {
-                let now_ms = self.clock.estimate().0;
-                self.truncating = self.store.truncate(self.options.keep, now_ms)?;
+            if self.truncating
+                && let Some(now) = self.clock.estimate()
+            {
+                self.truncating = self.store.truncate(self.options.keep, now.0)?;
             }
             Ok(())
         });

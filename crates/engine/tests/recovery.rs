@@ -305,13 +305,18 @@ fn an_idle_engine_writes_only_while_somebody_holds() {
     assert!(live.seq() <= seq + 1, "at most the key is forgotten");
 }
 
+/// Somebody sets the wall clock.
+fn set(hands: &Hands, by_ms: i64) {
+    hands.wall_ms.fetch_add(by_ms.cast_unsigned(), std::sync::atomic::Ordering::SeqCst);
+}
+
 #[test]
 fn the_log_is_not_moved_by_a_clock_that_is() {
     let (folder, hands) = (folder(), Hands::at(100_000_000));
     let mut live = core(&folder, &hands, Options::new(1)).unwrap();
     run(&mut live, [set_limit("db", 1), acquire(1, Patience::None)]);
-    for step_ms in [3_600_000_i64, -7_200_000] {
-        hands.wall_ms.fetch_add(step_ms.cast_unsigned(), std::sync::atomic::Ordering::SeqCst);
+    for step_ms in [3_600_000, -7_200_000] {
+        set(&hands, step_ms);
         run(&mut live, [Command::Tick]);
         assert!(live.state().unwrap().lease(id(1)).is_some(), "after {step_ms}");
         assert_eq!(live.state().unwrap().now(), Time(100_000_000));
@@ -323,6 +328,39 @@ fn the_log_is_not_moved_by_a_clock_that_is() {
     hands.pass(1_000);
     run(&mut live, [Command::Renew { id: id(1), ttl_ms: None }]);
     assert_eq!(live.state().unwrap().now(), Time(100_001_000));
+}
+
+#[test]
+fn a_step_of_the_clock_ends_no_lease_early_and_a_restart_remembers_it() {
+    for (step_ms, offset_ms) in [(3_600_000, -3_600_000), (4_000, -4_000), (-3_600_000, 3_600_000)] {
+        for by_snapshot in [false, true] {
+            let (folder, hands) = (folder(), Hands::at(100_000_000));
+            let mut live = core(&folder, &hands, Options::new(1)).unwrap();
+            // It lives for longer than an outage spares it.
+            let long = Acquire { ttl_ms: Some(120_000), ..request(1, Patience::None) };
+            run(&mut live, [set_limit("db", 1), Command::Acquire(Box::new(long))]);
+            set(&hands, step_ms);
+            run(&mut live, [Command::Tick]);
+            assert_eq!(live.state().unwrap().clock_offset_ms(), offset_ms);
+            if by_snapshot {
+                live.snapshot().unwrap();
+            }
+            drop(live);
+            hands.pass(1_000);
+            let mut live = core(&folder, &hands, Options::new(2)).unwrap();
+            run(&mut live, [Command::Tick]);
+            assert_eq!(live.state().unwrap().now(), Time(100_001_000), "after {step_ms}");
+            let mut pass = |seconds| {
+                for _ in 0..seconds {
+                    hands.pass(1_000);
+                    run(&mut live, [Command::Tick]);
+                }
+                live.state().unwrap().lease(id(1)).is_some()
+            };
+            assert!(pass(118), "after {step_ms}");
+            assert!(!pass(2), "after {step_ms}");
+        }
+    }
 }
 
 fn tamper(folder: &TempDir, sql: &str) {

@@ -30,9 +30,13 @@ use watch::{Board, Watcher};
 
 use crate::{Begin, Error, Head, Keep, Migration, NodeInfo, Reader, Record, Snapshot, Store, Wake, Write};
 
-/// How long a node may hold the log's lock or wait for it, and any statement of a batch may take: a node that
-/// is paused while it has the lock stops the others for so long at most.
-const BATCH_LIMIT: Duration = Duration::from_secs(2);
+/// How long a transaction may wait for its node: a node that is paused while it has the log's lock
+/// stops the others for so long.
+const IDLE_LIMIT: Duration = Duration::from_secs(2);
+/// How long a node waits for the lock: longer than a paused holder keeps it, so that nobody is refused for that.
+const LOCK_LIMIT: Duration = Duration::from_secs(3);
+/// How long any statement may take.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(4);
 /// After how long without an answer a connection is given up: longer than the database itself gives anything.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a node looks for what others wrote, should it never be told.
@@ -75,8 +79,11 @@ impl PostgresStore {
     ) -> Result<PostgresStore, Error> {
         let runtime = new_runtime()?;
         let opened: Result<(Path, Link), Error> = runtime.block_on(async {
-            let path = find_path(&config).await.map_err(Failure::opening)?;
-            let setup = Setup::new(&config, path, BATCH_LIMIT);
+            let path = match config.path {
+                Some(path) => path,
+                None => find_path(&config).await.map_err(Failure::opening)?,
+            };
+            let setup = Setup::new(&config, path);
             let session = Session::open(&config, &setup, None).await.map_err(Failure::opening)?;
             migrate::run(&session, &config, migrations).await?;
             Ok((path, Link::new(session).await.map_err(Failure::opening)?))
@@ -110,7 +117,7 @@ impl PostgresStore {
             let link = match link {
                 Some(link) => link,
                 None => {
-                    let setup = Setup::new(config, *path, BATCH_LIMIT);
+                    let setup = Setup::new(config, *path);
                     link.insert(Link::new(Session::open(config, &setup, None).await?).await?)
                 }
             };
@@ -210,7 +217,9 @@ impl Link {
     async fn new(session: Session) -> Result<Link, Failure> {
         let statements = Statements::prepare(&session).await?;
         // The table has another number in a database that was restored from a dump ...
+        session.begin("READ ONLY").await?;
         let answer = session.query("SELECT CAST(CAST('log_head' AS regclass) AS oid)", &[]).await?;
+        session.script("COMMIT").await?;
         let table: Option<u32> = answer.first().map(|row| row.try_get(0)).transpose()?;
         // ... and the system another timeline after recovery to a point in time or a failover; where a database
         // does not tell, restoring it has to be told to us.

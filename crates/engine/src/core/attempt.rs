@@ -49,12 +49,15 @@ impl<S: Store, C: Clock> Core<S, C> {
             Some(now_ms) => now_ms,
             None => self.begin(is_awaited, batch).map_err(Failed::Before)?,
         };
-        let now = self.clock.now(now_ms).max(self.state.now());
+        let now = self.clock.now(now_ms, self.state.now().max(Time(self.head.time_ms)));
         batch.time = now;
 
         let mut decided = Decided { scanned: 0, writes: Vec::new(), owners: Vec::new() };
         if self.is_copy {
             self.state.step(now, &Command::RaiseEpoch, &mut self.events);
+        }
+        if let Some(ms) = self.clock.unlogged_offset_ms() {
+            self.state.step(now, &Command::SetClockOffset { ms }, &mut self.events);
         }
         for id in std::mem::take(&mut batch.granted_elsewhere) {
             self.claim(now, id, batch);
@@ -83,7 +86,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         }
         if self.events.is_empty() && decided.writes.is_empty() {
             self.store.rollback();
-            // A clock that stands still for being set back a little must not make us spin.
+            // A clock that goes a little slower for approaching the wall's must not make us spin.
             self.no_tick_before_ms = self.clock.mono_ms() + (1 << self.idle_ticks.min(MAX_IDLE_TICKS));
             self.idle_ticks += 1;
             return Ok(());
@@ -170,6 +173,7 @@ impl<S: Store, C: Clock> Core<S, C> {
             Err(error) => return Err(Failed::After(error)),
         }
         self.head = record.head();
+        self.clock.logged(self.state.clock_offset_ms());
         self.is_copy = false;
         self.written_at_ms = self.clock.mono_ms();
         if self.has_news {

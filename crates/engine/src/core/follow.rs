@@ -7,6 +7,7 @@ use admit_store::{Error as StoreError, Record, Store, Wake};
 use uuid::Uuid;
 
 use super::Core;
+use super::health::RETRY_MS;
 use crate::Error;
 use crate::batch::{Batch, Committed};
 use crate::clock::Clock;
@@ -55,11 +56,26 @@ impl<S: Store, C: Clock> Core<S, C> {
         batch: &mut Batch,
     ) -> Result<(), Error> {
         batch.clear();
-        self.tried_at_ms = self.clock.mono_ms();
-        self.ready(batch)?;
-        self.follow(is_awaited, batch)?;
-        self.note_look();
-        Ok(())
+        let mono_ms = self.clock.mono_ms();
+        // Reading may be possible where writing is not, but where it is not either, nobody is kept waiting.
+        let left_ms = self.no_look_before_ms.saturating_sub(mono_ms);
+        if left_ms > 0 {
+            let reason = "the log could not be read a moment ago".to_owned();
+            return Err(Error::Unavailable { reason, retry_in_ms: left_ms });
+        }
+        self.tried_at_ms = mono_ms;
+        if self.state().is_err() {
+            self.ready(batch)?;
+        }
+        let seen = self.follow(is_awaited, batch);
+        match &seen {
+            Ok(()) => {
+                self.note_look();
+                self.serve_again();
+            }
+            Err(_) => self.no_look_before_ms = self.clock.mono_ms() + RETRY_MS,
+        }
+        seen
     }
 
     /// Begins the batch that [`Core::run`] is about to decide, where that means waiting for other nodes: what
@@ -154,6 +170,7 @@ impl<S: Store, C: Clock> Core<S, C> {
                 batch.records.push(Committed { seq: record.seq, time, events: events.into() });
             }
         }
+        self.clock.follow(self.state.clock_offset_ms());
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::recover::{self, Recovered};
 
 /// How long after a failure of the store it is tried again.
-const RETRY_MS: u64 = 1_000;
+pub(super) const RETRY_MS: u64 = 1_000;
 /// Room that must be there before a full disk counts as having some: a batch and its index pages.
 const PROBE_BYTES: usize = 2 * MAX_BATCH_BYTES;
 
@@ -51,6 +51,15 @@ impl<S: Store, C: Clock> Core<S, C> {
         }
         self.health = Health::Serving;
         Ok(())
+    }
+
+    /// The store can be read: then it is worth trying to write, once the time for that has come.
+    pub(super) fn serve_again(&mut self) {
+        if let Health::Away { retry_at_ms, full: false, reload: false, .. } = self.health
+            && self.clock.mono_ms() >= retry_at_ms
+        {
+            self.health = Health::Serving;
+        }
     }
 
     /// The state has run ahead of a log that did not follow: back to what is stored.
@@ -109,6 +118,7 @@ impl<S: Store, C: Clock> Core<S, C> {
 
     pub(super) fn adopt(&mut self, recovered: Recovered) {
         self.state = recovered.state;
+        self.clock.follow(self.state.clock_offset_ms());
         self.head = recovered.head;
         self.snapshot_seq = recovered.snapshot_seq;
         self.snapshot_bytes = recovered.snapshot_bytes;

@@ -10,13 +10,17 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use admit_engine::{Bounds, Clock, Config, Engine, Migration, Options, SystemClock};
+use admit_engine::{
+    Bounds, Clock, Config, Engine, Home, Migration, NodeInfo, Options, PostgresConfig, SystemClock,
+};
 use admit_kernel::{
     Acquire, Claim, Command, Lease, Limit, Outcome, Part, Patience, Snapshot as Plain, Terms,
 };
 use admit_store::{
-    Begin, Durability, Error as StoreError, Head, Keep, Reader, Record, Snapshot, SqliteStore, Store, Write,
+    Begin, Durability, Error as StoreError, Head, Keep, PostgresStore, Reader, Record, Snapshot, SqliteStore,
+    Store, Wake, Write,
 };
+use admit_testing::shared;
 use pollster::block_on;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -25,8 +29,24 @@ pub fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// Whether this program runs its tests on PostgreSQL: its name says so.
+fn on_postgres() -> bool {
+    env!("CARGO_CRATE_NAME").ends_with("_postgres")
+}
+
+/// The database that stands for a folder: a schema of its own.
+fn database(folder: &TempDir) -> PostgresConfig {
+    let name = folder.path().file_name().unwrap().to_str().unwrap();
+    PostgresConfig::parse(&shared().url(name)).unwrap()
+}
+
 pub fn open(folder: &TempDir) -> Engine {
-    Engine::open(Config::new(folder.path())).unwrap()
+    let home = if on_postgres() {
+        Home::Postgres { database: database(folder), name: "node".into(), address: String::new() }
+    } else {
+        Home::Folder(folder.path().to_owned())
+    };
+    Engine::open(Config::at(home)).unwrap()
 }
 
 pub fn id(n: u128) -> Uuid {
@@ -135,17 +155,58 @@ impl Faults {
     }
 }
 
-/// SQLite, with faults.
+/// A real store, with faults.
 pub struct FailingStore {
-    inner: SqliteStore,
+    inner: Inner,
     faults: Arc<Faults>,
+}
+
+enum Inner {
+    Sqlite(SqliteStore),
+    Postgres(Box<PostgresStore>),
+}
+
+impl std::ops::Deref for Inner {
+    type Target = dyn Store;
+
+    fn deref(&self) -> &(dyn Store + 'static) {
+        match self {
+            Inner::Sqlite(store) => store,
+            Inner::Postgres(store) => &**store,
+        }
+    }
+}
+
+impl std::ops::DerefMut for Inner {
+    fn deref_mut(&mut self) -> &mut (dyn Store + 'static) {
+        match self {
+            Inner::Sqlite(store) => store,
+            Inner::Postgres(store) => &mut **store,
+        }
+    }
 }
 
 impl FailingStore {
     pub fn open(folder: &TempDir, migrations: &[Migration]) -> (FailingStore, Arc<Faults>) {
-        let inner = SqliteStore::open(folder.path(), Durability::Normal, migrations).unwrap();
+        let inner = if on_postgres() {
+            let info =
+                NodeInfo { number: 1, name: "node".into(), address: String::new(), version: String::new() };
+            Inner::Postgres(Box::new(PostgresStore::open(database(folder), info, migrations).unwrap()))
+        } else {
+            Inner::Sqlite(SqliteStore::open(folder.path(), Durability::Normal, migrations).unwrap())
+        };
         let faults = Arc::<Faults>::default();
         (FailingStore { inner, faults: Arc::clone(&faults) }, faults)
+    }
+
+    /// SQLite is really full; what PostgreSQL says then is said for it.
+    fn limit(&mut self) -> Result<(), StoreError> {
+        let max_bytes = self.faults.max_bytes.load(Ordering::SeqCst);
+        match &mut self.inner {
+            Inner::Sqlite(store) => store.set_max_bytes((max_bytes > 0).then_some(max_bytes)),
+            Inner::Postgres(_) if max_bytes > 0 => Err(StoreError::Full("no space left on device".into())),
+            Inner::Postgres(_) => Ok(()),
+        }
     }
 }
 
@@ -175,8 +236,7 @@ impl Store for FailingStore {
         if self.faults.away.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("away".into()));
         }
-        let max_bytes = self.faults.max_bytes.load(Ordering::SeqCst);
-        self.inner.set_max_bytes((max_bytes > 0).then_some(max_bytes))?;
+        self.limit()?;
         self.inner.begin(applied)
     }
     fn commit(&mut self, record: &Record, writes: &[Write]) -> Result<(), StoreError> {
@@ -210,12 +270,20 @@ impl Store for FailingStore {
     }
     fn probe(&mut self, bytes: usize) -> Result<(), StoreError> {
         self.faults.probes.fetch_add(1, Ordering::SeqCst);
-        let max_bytes = self.faults.max_bytes.load(Ordering::SeqCst);
-        self.inner.set_max_bytes((max_bytes > 0).then_some(max_bytes))?;
+        self.limit()?;
         self.inner.probe(bytes)
     }
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         self.inner.reader()
+    }
+    fn missed(&mut self, applied: u64) -> Result<Vec<Record>, StoreError> {
+        self.inner.missed(applied)
+    }
+    fn watch(&mut self, wake: Wake) -> Result<Option<Duration>, StoreError> {
+        self.inner.watch(wake)
+    }
+    fn announce(&mut self) {
+        self.inner.announce();
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use tokio_postgres::config::SslMode;
 
+use super::session::Path as SessionPath;
 use super::{CALL_TIMEOUT, Tls, tls};
 use crate::Error;
 
@@ -24,6 +25,8 @@ pub struct PostgresConfig {
     pub(super) connect: Box<tokio_postgres::Config>,
     pub(super) tls: Tls,
     pub(super) schema: String,
+    /// What is between us and the database, if that was said.
+    pub(super) path: Option<SessionPath>,
 }
 
 impl PostgresConfig {
@@ -32,14 +35,15 @@ impl PostgresConfig {
     /// Besides what PostgreSQL's own clients know: `schema` (`admit`) is created if it is not there;
     /// `sslmode` is `disable`, `prefer` (the default: TLS if the server has it), `require` (TLS, whoever the
     /// server is) or `verify-full` (TLS, and the server is who the certificate says, by the system's
-    /// authorities or those in the file `sslrootcert`).
+    /// authorities or those in the file `sslrootcert`); `pool_mode=transaction` says that there is a pooler of
+    /// this kind between, which is found out otherwise.
     pub fn parse(url: &str) -> Result<PostgresConfig, Error> {
         let bad = |reason: String| Error::Refused(reason);
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(bad("it begins with neither postgres:// nor postgresql://".to_owned()));
         }
         let (address, options) = url.split_once('?').unwrap_or((url, ""));
-        let (mut schema, mut ssl_mode, mut root) = (DEFAULT_SCHEMA.to_owned(), None, None);
+        let (mut schema, mut ssl_mode, mut root, mut path) = (DEFAULT_SCHEMA.to_owned(), None, None, None);
         let mut others = Vec::new();
         for option in options.split('&').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
@@ -47,6 +51,7 @@ impl PostgresConfig {
             match name {
                 "schema" => schema = value,
                 "sslmode" => ssl_mode = Some(value),
+                "pool_mode" => path = Some(pool_mode(&value)?),
                 "sslrootcert" => root = Some(PathBuf::from(value)),
                 _ => others.push(option),
             }
@@ -82,7 +87,7 @@ impl PostgresConfig {
             connect.application_name("admit");
         }
         let tls = tls::connector(verify, root.as_deref())?;
-        Ok(PostgresConfig { connect: Box::new(connect), tls, schema })
+        Ok(PostgresConfig { connect: Box::new(connect), tls, schema, path })
     }
 
     /// The name of our schema.
@@ -94,6 +99,17 @@ impl PostgresConfig {
     /// The name of our schema as it stands in a statement.
     pub(super) fn quoted_schema(&self) -> String {
         format!("\"{}\"", self.schema.replace('"', "\"\""))
+    }
+}
+
+fn pool_mode(value: &str) -> Result<SessionPath, Error> {
+    match value {
+        "session" => Ok(SessionPath::Direct),
+        "transaction" => Ok(SessionPath::Pooled),
+        "statement" => Err(Error::Refused(
+            "pool_mode=statement: a batch needs a transaction of several statements".to_owned(),
+        )),
+        _ => Err(Error::Refused(format!("pool_mode={value} is neither session nor transaction"))),
     }
 }
 
@@ -130,6 +146,7 @@ mod tests {
             ("mysql://db", "neither postgres:// nor"),
             ("postgres://db?sslmode=allow", "sslmode=allow is none of"),
             ("postgres://db?schema=", "1 to 63 bytes"),
+            ("postgres://db?pool_mode=statement", "a transaction of several statements"),
             ("postgres://db?nonsense=1", "nonsense"),
             ("postgres://db:port/", "port"),
             ("postgres://db?sslmode=verify-full&sslrootcert=/nowhere.pem", "/nowhere.pem"),

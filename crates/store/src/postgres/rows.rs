@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::path::Path as FilePath;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::runtime::Runtime;
@@ -17,8 +16,6 @@ use crate::{Error, Node, Reader, Row, Value, Write};
 
 /// Rows that a query may give: pages are smaller; more than this is a forgotten LIMIT.
 const MAX_ROWS: usize = 100_000;
-/// How long a query of rows may take.
-const QUERY_LIMIT: Duration = Duration::from_secs(4);
 
 /// A write whose statement is prepared.
 pub(super) struct Bound<'a> {
@@ -165,7 +162,7 @@ pub(super) struct PostgresReader {
 
 impl PostgresReader {
     pub fn new(config: PostgresConfig, path: Path) -> Result<PostgresReader, Error> {
-        let setup = Setup::new(&config, path, QUERY_LIMIT);
+        let setup = Setup::new(&config, path);
         Ok(PostgresReader { runtime: new_runtime()?, config, setup, session: RefCell::new(None) })
     }
 

@@ -13,7 +13,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 
 use super::error::Failure;
-use super::{CALL_TIMEOUT, PostgresConfig};
+use super::{CALL_TIMEOUT, IDLE_LIMIT, LOCK_LIMIT, PostgresConfig, STATEMENT_LIMIT};
 
 /// Prepared statements kept per connection: those of the log and of the busiest writes of other crates.
 const CACHED_STATEMENTS: usize = 128;
@@ -45,13 +45,12 @@ pub(super) struct Setup {
 
 impl Setup {
     /// The usual settings: nobody waits long for a lock, and a paused holder of one is thrown out.
-    pub fn new(config: &PostgresConfig, path: Path, limit: Duration) -> Setup {
-        let ms = limit.as_millis();
+    pub fn new(config: &PostgresConfig, path: Path) -> Setup {
         let settings = vec![
             format!("search_path = {}", config.quoted_schema()),
-            format!("lock_timeout = {ms}"),
-            format!("statement_timeout = {ms}"),
-            format!("idle_in_transaction_session_timeout = {ms}"),
+            format!("lock_timeout = {}", LOCK_LIMIT.as_millis()),
+            format!("statement_timeout = {}", STATEMENT_LIMIT.as_millis()),
+            format!("idle_in_transaction_session_timeout = {}", IDLE_LIMIT.as_millis()),
         ];
         Setup { path, settings }
     }

@@ -13,7 +13,7 @@ use tokio_postgres::types::Type;
 
 use super::error::Failure;
 use super::session::{Path, Session, Setup};
-use super::{CALL_TIMEOUT, PostgresConfig, new_runtime, nodes};
+use super::{PostgresConfig, new_runtime, nodes};
 use crate::{Error, NodeInfo, Wake};
 
 /// How often a node says that it is there.
@@ -56,7 +56,7 @@ impl Watcher {
         wake: Wake,
     ) -> Result<Watcher, Error> {
         let runtime = new_runtime()?;
-        let setup = Setup::new(&config, path, CALL_TIMEOUT);
+        let setup = Setup::new(&config, path);
         let watch = Watch { config, setup, info, board: Arc::clone(&board), wake: Arc::new(wake) };
         let thread = thread::Builder::new()
             .name("admit-watch".to_owned())

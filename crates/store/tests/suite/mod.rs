@@ -51,7 +51,7 @@ macro_rules! store_suite {
     (@ $home:expr; $($case:ident),* $(,)?) => {
         $(#[test]
         fn $case() {
-            suite::$case(&$home);
+            $crate::suite::$case(&$home);
         })*
     };
 }
