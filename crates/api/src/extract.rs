@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::problems;
+use crate::wire::Object;
 
 /// Rows of a page, unless the request says otherwise.
 const PAGE_SIZE: usize = 200;
@@ -41,13 +42,14 @@ fn check_content_type(head: &Parts) -> Result<(), Problem> {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // Paths are only worked out for what is wrong: that costs several times as much.
-    serde_json::from_slice(bytes).map_err(|error| {
+    let parsed = serde_json::from_slice::<Object<T>>(bytes).map(|Object(body)| body);
+    parsed.map_err(|error| {
         let whole: Value = match serde_json::from_slice(bytes) {
             Ok(whole) => whole,
             Err(error) => return problems::malformed_json(error.to_string()),
         };
         let mut reader = serde_json::Deserializer::from_slice(bytes);
-        match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        match serde_path_to_error::deserialize::<_, Object<T>>(&mut reader) {
             Ok(_) => problems::malformed_json(error.to_string()),
             Err(error) => wrong_field("", &error, &whole),
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{OnFull, ProblemBody, WindowBody};
+use super::{OnFull, ProblemBody, WindowBody, object};
 
 /// A request for slots: all of its claims are admitted at once, or none.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -16,6 +16,7 @@ pub struct AcquireInput {
     #[serde(default)]
     pub id: Option<Uuid>,
     /// What it claims: 1 to 16 claims.
+    #[serde(deserialize_with = "object::array")]
     pub claims: Vec<ClaimInput>,
     /// How long the lease lives without renewal, 1 s to 7 days; null: until it is released.
     #[serde(default = "default_ttl_ms")]
@@ -81,7 +82,7 @@ pub struct ClaimInput {
     #[serde(default)]
     pub max: Option<u32>,
     /// A span of the past that counts too, where no limit says it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::optional")]
     pub window: Option<WindowBody>,
     /// Slots that come back per second, where no limit says it.
     #[serde(default)]

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::object;
+
 /// A limit to be stored. What is left out has its default; the whole definition is replaced.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -13,7 +15,7 @@ pub struct LimitInput {
     /// Slots that may be in use at once, or the capacity of the window or bucket. 0 is closed: requests queue.
     pub max: u32,
     /// A span of the past that counts too.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::optional")]
     pub window: Option<WindowBody>,
     /// Slots that come back per second, as from a leaky bucket, instead of by release.
     #[serde(default)]
@@ -28,7 +30,7 @@ pub struct LimitInput {
     #[serde(default)]
     pub on_full: OnFull,
     /// Who may wait for it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::object")]
     pub queue: QueueBody,
     /// For people.
     #[serde(default)]

@@ -5,6 +5,7 @@ mod explain;
 mod key;
 mod lease;
 mod limit;
+mod object;
 mod page;
 mod problem;
 mod status;
@@ -19,6 +20,7 @@ pub use lease::{
     IfMissing, LeaseBody, OnTimeout, ReleaseOp, RenewInput, RenewOp,
 };
 pub use limit::{Counts, LimitBody, LimitInput, Mode, OnFull, PauseInput, QueueBody, ResetBody, WindowBody};
+pub(crate) use object::Object;
 pub use page::{KeyQuery, LeaseQuery, Page, PageQuery, TicketQuery};
 pub use problem::ProblemBody;
 pub use status::{ListenerBody, StatusBody, StoreBody, TotalsBody};

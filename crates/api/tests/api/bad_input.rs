@@ -46,6 +46,23 @@ fn a_wrong_field_is_named_with_its_value() {
     claim(r#"{"limit":"db","slots":1.5}"#, ".slots", json!(1.5));
     claim(r#"{"limit":"db","slots":true}"#, ".slots", json!(true));
     check("PUT", "/api/v1/limits/x", r#"{"max":"many"}"#, "max", json!("many"));
+    // Objects are objects: an array of their fields in some order is none.
+    let put = |body: &str, field: &str, value: Value| check("PUT", "/api/v1/limits/x", body, field, value);
+    put(r#"["x",5]"#, "body", json!(["x", 5]));
+    put(r#"{"max":1,"window":[5]}"#, "window", json!([5]));
+    put(r#"{"max":1,"queue":[5,null]}"#, "queue", json!([5, null]));
+    claim(r#"["db"]"#, "", json!(["db"]));
+    claim(r#"{"key":"k","max":1,"window":[5]}"#, ".window", json!([5]));
+    let batch = |op: &str, field: &str, value: Value| {
+        let results = server.call("POST", "/api/v1/batch", &format!("{{\"ops\":[{op}]}}")).json();
+        let problem = &results["results"][0]["problem"];
+        assert_eq!((&problem["field"], &problem["value"]), (&json!(field), &value), "{op}: {results}");
+    };
+    batch(r#"["acquire"]"#, "ops[0]", json!(["acquire"]));
+    batch(r#"{"op":"acquire","claims":[["db"]]}"#, "ops[0].claims[0]", json!(["db"]));
+    for path in ["leases/check", "tokens", "batch", "limits/db/pause"] {
+        check("POST", &format!("/api/v1/{path}"), "[]", "body", json!([]));
+    }
     // Numbers out of bounds.
     claim(r#"{"limit":"db","slots":-1}"#, ".slots", json!(-1));
     claim(r#"{"limit":"db","slots":0}"#, ".slots", json!(0));
