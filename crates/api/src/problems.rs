@@ -170,16 +170,33 @@ pub(crate) fn token(error: TokenError) -> Problem {
 
 /// A request that found no room, or did not within the time that it was willing to wait.
 pub(crate) fn full(blocked_by: &[Block], waited_ms: u64, now: Time) -> Problem {
-    let retry_in_ms = blocked_by.iter().filter_map(|block| block.retry_in_ms).max().unwrap_or(1_000);
-    let short = blocked_by.iter().map(convert::block_sentence).collect::<Vec<_>>().join("; ");
-    let detail = match (short.as_str(), waited_ms) {
+    let sentences = blocked_by.iter().map(convert::block_sentence).collect::<Vec<_>>().join("; ");
+    let detail = match (sentences.as_str(), waited_ms) {
         ("", _) => format!("no slot came free in {waited_ms} ms"),
-        (short, 0) => short.to_owned(),
-        (short, waited_ms) => format!("no slot came free in {waited_ms} ms: {short}"),
+        (sentences, 0) => sentences.to_owned(),
+        (sentences, waited_ms) => format!("no slot came free in {waited_ms} ms: {sentences}"),
     };
+    short("full", "No slot is free", detail, blocked_by, now)
+}
+
+/// A request that waited until a newer one took its place, as its limit wants it.
+pub(crate) fn replaced(blocked_by: &[Block], waited_ms: u64, now: Time) -> Problem {
+    let detail = format!("a newer request took its place after {waited_ms} ms; the limit keeps the newest");
+    short("replaced", "A newer request took the place", detail, blocked_by, now)
+}
+
+/// 429, with what was short.
+fn short(
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    blocked_by: &[Block],
+    now: Time,
+) -> Problem {
     let bodies: Vec<_> = blocked_by.iter().map(|block| convert::block(block, now)).collect();
     let status = StatusCode::TOO_MANY_REQUESTS;
-    let problem = Problem::new(status, "full", "No slot is free", detail).with("blocked_by", bodies);
+    let problem = Problem::new(status, kind, title, detail).with("blocked_by", bodies);
+    let retry_in_ms = blocked_by.iter().filter_map(|block| block.retry_in_ms).max().unwrap_or(1_000);
     rate_limit::headers(blocked_by)
         .into_iter()
         .fold(problem.retry_in_ms(retry_in_ms), |problem, (name, value)| problem.header(name, &value))

@@ -1,9 +1,11 @@
 //! Leases: asking for slots and holding them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use admit_http::Problem;
-use admit_kernel::{Claim, Command, DEFAULT_POLL_TTL_MS, Denial, End, LeaseFilter, Outcome, Part, Patience};
+use admit_kernel::{
+    Claim, Command, DEFAULT_POLL_TTL_MS, Denial, End, LeaseFilter, Outcome, Part, Patience, Time,
+};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -31,7 +33,7 @@ pub(super) const MAX_REQUEST_WAIT_MS: u64 = 600_000;
     responses((status = 201, body = LeaseBody), (status = 202, body = TicketBody),
         (status = 409, body = ProblemBody, description = "The id's request has ended"),
         (status = 422, body = ProblemBody, description = "Wrong, impossible, or by an unknown limit"),
-        (status = 429, body = ProblemBody, description = "No slot is free, or the line is full",
+        (status = 429, body = ProblemBody, description = "No slot came free in time, the line is full, or a newer request took the place",
             headers(("Retry-After" = u64), ("RateLimit" = String), ("RateLimit-Policy" = String))),
         (status = 503, body = ProblemBody, description = "Too much to do, or nothing can be written",
             headers(("Retry-After" = u64)))))]
@@ -47,8 +49,8 @@ pub(super) async fn acquire(
         OnTimeout::Withdraw => Patience::For { wait_ms },
     };
     let acquire = convert::acquire(input, "", patience, app.now())?;
-    // Only a request that can time out needs its claims afterwards, to say what was short.
-    let claims = matches!(patience, Patience::For { .. }).then(|| acquire.claims.clone());
+    // Only a request that waits can be ended meanwhile, and then says what was short.
+    let claims = (wait_ms > 0).then(|| acquire.claims.clone());
     let asked = Instant::now();
     match app.engine.acquire(acquire, wait_ms).await.map_err(problems::engine)? {
         Outcome::Granted(lease) => {
@@ -57,8 +59,8 @@ pub(super) async fn acquire(
         }
         Outcome::Waiting { id } => waiting(&app, id).await,
         Outcome::Denied(denial) => match (*denial, claims) {
-            (Denial::Ended { how: End::TimedOut, .. }, Some(claims)) if waited(asked, wait_ms) => {
-                Err(timed_out(&app, claims, wait_ms).await?)
+            (Denial::Ended { how: how @ (End::TimedOut | End::Replaced), at }, Some(claims)) => {
+                Err(ended_while_asked(&app, how, at, claims, asked).await?)
             }
             (denial, _) => Err(problems::denial(denial, app.now())),
         },
@@ -66,16 +68,30 @@ pub(super) async fn acquire(
     }
 }
 
-/// Whether the time is over that this request was willing to wait. A ticket that timed out before belongs to
-/// an earlier request with the same id.
-fn waited(asked: Instant, wait_ms: u64) -> bool {
-    /// The engine's clock and this one need not agree to the last.
-    const TOLERANCE: Duration = Duration::from_millis(50);
-    asked.elapsed() + TOLERANCE >= Duration::from_millis(wait_ms)
-}
-
-async fn timed_out(app: &App, claims: Vec<Claim>, wait_ms: u64) -> Result<Problem, Problem> {
-    app.look(move |state, now| problems::full(&state.blocked_by(&claims), wait_ms, now)).await
+/// What is said of a ticket that ended while this request waited for it: by its own patience, by that of a
+/// limit, or because a newer one took its place. One that had ended before belongs to an earlier request
+/// with the same id.
+async fn ended_while_asked(
+    app: &App,
+    how: End,
+    at: Time,
+    claims: Vec<Claim>,
+    asked: Instant,
+) -> Result<Problem, Problem> {
+    /// The log's clock and this one need not agree to the last.
+    const TOLERANCE_MS: u64 = 50;
+    let waited_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let problem = app.look(move |state, now| {
+        if now.since(at) > waited_ms + TOLERANCE_MS {
+            return problems::denial(Denial::Ended { how, at }, now);
+        }
+        let blocked_by = state.blocked_by(&claims);
+        match how {
+            End::Replaced => problems::replaced(&blocked_by, waited_ms, now),
+            _ => problems::full(&blocked_by, waited_ms, now),
+        }
+    });
+    problem.await
 }
 
 async fn waiting(app: &App, id: Uuid) -> Result<Response, Problem> {

@@ -96,6 +96,46 @@ fn waiting_ends_with_a_grant_or_after_its_time() {
 }
 
 #[test]
+fn the_patience_of_a_limit_ends_a_wait_like_that_of_the_request() {
+    let server = server();
+    server.call("PUT", "/api/v1/limits/mw", r#"{"max":1,"queue":{"max_wait_ms":300}}"#);
+    server.take("mw");
+    for on_timeout in ["withdraw", "keep"] {
+        let asked = Instant::now();
+        let body = json!({"claims": [{"limit": "mw"}], "wait_ms": 20_000, "on_timeout": on_timeout});
+        let late = acquire(&server, &body);
+        assert_eq!((late.status, &*late.kind()), (429, "full"), "{late:?}");
+        assert!((300..10_000).contains(&asked.elapsed().as_millis()), "{:?}", asked.elapsed());
+        assert_eq!(late.json()["blocked_by"][0]["key"], "mw");
+        assert!(late.header("retry-after").is_some() && late.header("ratelimit").is_some(), "{late:?}");
+    }
+    // Who repeats an id whose wait is over learns that it is over.
+    let id = "018f0000-0000-7000-8000-000000000002";
+    let request = json!({"id": id, "claims": [{"limit": "mw"}], "wait_ms": 20_000});
+    assert_eq!(acquire(&server, &request).status, 429);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(acquire(&server, &request).kind(), "ticket-ended");
+}
+
+#[test]
+fn who_is_replaced_by_a_newer_request_is_told_so() {
+    let server = server();
+    server.call("PUT", "/api/v1/limits/kn", r#"{"max":1,"on_full":"keep_newest"}"#);
+    server.take("kn");
+    let body = json!({"claims": [{"limit": "kn"}], "wait_ms": 20_000});
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| acquire(&server, &body));
+        server.until("a waiter", |server| server.get("/api/v1/limits/kn").json()["waiting"] == 1);
+        let newest = json!({"claims": [{"limit": "kn"}], "on_timeout": "keep"});
+        assert_eq!(acquire(&server, &newest).status, 202);
+        let replaced = waiter.join().unwrap();
+        assert_eq!((replaced.status, &*replaced.kind()), (429, "replaced"), "{replaced:?}");
+        assert_eq!(replaced.json()["blocked_by"][0]["key"], "kn");
+        assert!(replaced.header("retry-after").is_some() && replaced.header("ratelimit").is_some());
+    });
+}
+
+#[test]
 fn a_client_that_goes_away_while_it_waits_withdraws() {
     let server = server();
     server.limit("db", 1);
