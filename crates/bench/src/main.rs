@@ -1,10 +1,11 @@
 //! Benchmarks of the real server over loopback. Figures are ratios against something that runs in the same
 //! rounds: single timings say more about the machine than about Admit.
 //!
-//! `admit-bench ADMIT_BINARY [pairs|wakeup|restart]...`, all of them without a name.
+//! `admit-bench ADMIT_BINARY [pairs|wakeup|restart|prefect]...`, all of them without a name.
 
 mod connection;
 mod pairs;
+mod prefect;
 mod restart;
 mod server;
 mod stats;
@@ -18,7 +19,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A benchmark: its name, and what runs it with the binary under test.
 type Bench = (&'static str, fn(&str) -> Result<()>);
 
-const BENCHES: &[Bench] = &[("pairs", pairs::run), ("wakeup", wakeup::run), ("restart", restart::run)];
+const BENCHES: &[Bench] =
+    &[("pairs", pairs::run), ("wakeup", wakeup::run), ("restart", restart::run), ("prefect", prefect::run)];
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);

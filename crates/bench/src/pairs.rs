@@ -32,7 +32,7 @@ pub fn run(binary: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let folder = tempfile::tempdir()?;
-        let server = Server::start(binary, folder.path()).await?;
+        let server = Server::start(binary, folder.path(), &[]).await?;
         let mut setup = Connection::open(&server.host).await?;
         setup.expect(&[200, 201], "PUT", "/api/v1/limits/bench", r#"{"max":1000000}"#).await?;
         println!(

@@ -18,13 +18,13 @@ pub fn run(binary: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let folder = tempfile::tempdir()?;
-        let mut server = Server::start(binary, folder.path()).await?;
+        let mut server = Server::start(binary, folder.path(), &[]).await?;
         fill(&server).await?;
         let mut times = Vec::new();
         for _ in 0..RESTARTS {
             server.kill()?;
             let started = Instant::now();
-            server = Server::start(binary, folder.path()).await?;
+            server = Server::start(binary, folder.path(), &[]).await?;
             times.push(started.elapsed().as_secs_f64());
         }
         let mut connection = Connection::open(&server.host).await?;

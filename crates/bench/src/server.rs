@@ -19,13 +19,16 @@ pub struct Server {
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 impl Server {
-    /// Starts a server on the data in `folder` and waits until it is ready.
-    pub async fn start(binary: &str, folder: &Path) -> Result<Server> {
+    /// Starts a server with these flags on the data in `folder` and waits until it is ready.
+    pub async fn start(binary: &str, folder: &Path, flags: &[&str]) -> Result<Server> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let host = format!("127.0.0.1:{port}");
         let child = Command::new(binary)
             .args(["serve", "--listen", &host, "--data"])
             .arg(folder)
+            // Other listeners only where a flag asks for them.
+            .env("ADMIT_PREFECT", "off")
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;

@@ -18,7 +18,7 @@ pub fn run(binary: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let folder = tempfile::tempdir()?;
-        let server = Server::start(binary, folder.path()).await?;
+        let server = Server::start(binary, folder.path(), &[]).await?;
         let mut control = Connection::open(&server.host).await?;
         control.expect(&[200, 201], "PUT", "/api/v1/limits/one", r#"{"max":1}"#).await?;
         let mut held = Uuid::new_v4();

@@ -1,5 +1,7 @@
 //! Standing before another server, here one that says what it was asked.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 mod common;
 
 use std::net::SocketAddr;

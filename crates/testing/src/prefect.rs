@@ -22,9 +22,18 @@ pub fn prefect_client(home: &Path, url: &str) -> Result<Command, String> {
     let mut command = Command::new(&python);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        if ["PREFECT_", "ADMIT_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+        if [
+            "PREFECT_",
+            "ADMIT_",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
         {
             command.env_remove(&*name);
         }
@@ -61,9 +70,14 @@ impl PrefectServer {
     /// # Errors
     ///
     /// If there is no Python environment, or the server does not become healthy; then what it said.
-    pub fn start(home: &Path, database: Option<&str>, settings: &[(&str, &str)]) -> Result<PrefectServer, String> {
+    pub fn start(
+        home: &Path,
+        database: Option<&str>,
+        settings: &[(&str, &str)],
+    ) -> Result<PrefectServer, String> {
         let failed = |error: std::io::Error| format!("Prefect's server cannot be started: {error}");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(failed)?.port();
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(failed)?.port();
         let host = format!("127.0.0.1:{port}");
         let log_path = home.join("prefect-server.log");
         let log = std::fs::File::create(&log_path).map_err(failed)?;
