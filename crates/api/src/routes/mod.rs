@@ -1,6 +1,7 @@
 //! The routes, and the document that describes them.
 
 mod batch;
+mod document;
 mod events;
 mod explain;
 mod health;
@@ -34,7 +35,6 @@ type Shared = axum::extract::State<Arc<App>>;
             details (RFC 9457). Names and keys in paths are percent-encoded, slashes too.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    modifiers(&Bearer),
     components(schemas(crate::wire::BatchOp, crate::wire::ProblemBody)),
     tags(
         (name = "limits", description = "What may be in use at once"),
@@ -46,20 +46,6 @@ type Shared = axum::extract::State<Arc<App>>;
     ),
 )]
 struct Document;
-
-struct Bearer;
-
-impl utoipa::Modify for Bearer {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme("token", scheme);
-        // On loopback none is needed: an empty requirement beside the token's says so.
-        document.security =
-            Some(vec![SecurityRequirement::default(), SecurityRequirement::new("token", [""; 0])]);
-    }
-}
 
 fn described() -> (Router<Arc<App>>, utoipa::openapi::OpenApi) {
     let v1 = OpenApiRouter::new()
@@ -81,12 +67,14 @@ fn described() -> (Router<Arc<App>>, utoipa::openapi::OpenApi) {
         .routes(routes!(status::status))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::revoke));
-    OpenApiRouter::with_openapi(Document::openapi())
+    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .nest("/api/v1", v1)
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))
-        .split_for_parts()
+        .split_for_parts();
+    document::complete(&mut document);
+    (router, document)
 }
 
 /// The routes of the API. Call it once per worker: nothing is shared between two of them but the engine.

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use admit_api::{About, App};
@@ -62,7 +62,9 @@ impl Server {
         if !body.is_empty() {
             text += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
         }
-        self.raw(format!("{text}\r\n{body}").as_bytes())
+        let answer = self.raw(format!("{text}\r\n{body}").as_bytes());
+        assert_is_described(method, path, answer.status);
+        answer
     }
 
     /// Sends bytes as they are and reads one answer.
@@ -175,6 +177,27 @@ impl Answer {
         assert!(problem["detail"].is_string() && problem["title"].is_string(), "{self:?}");
         problem["type"].as_str().unwrap().strip_prefix("/problems/").unwrap().to_owned()
     }
+}
+
+/// What is answered is what the OpenAPI document says: every call of these tests tests that too.
+fn assert_is_described(method: &str, path: &str, status: u16) {
+    static DOCUMENT: LazyLock<Value> =
+        LazyLock::new(|| serde_json::from_str(&admit_api::openapi_json()).unwrap());
+    let parts: Vec<&str> = path.split('?').next().unwrap().split('/').collect();
+    let matches = |template: &&String| {
+        let template: Vec<&str> = template.split('/').collect();
+        let same = |(wanted, given): (&&str, &&str)| wanted.starts_with('{') || wanted == given;
+        template.len() == parts.len() && template.iter().zip(&parts).all(same)
+    };
+    // `leases/check` is a path of its own beside `leases/{id}`.
+    let templates = DOCUMENT["paths"].as_object().unwrap().keys();
+    let Some(template) = templates.filter(matches).min_by_key(|template| template.matches('{').count())
+    else {
+        return;
+    };
+    let operation = &DOCUMENT["paths"][template][method.to_ascii_lowercase()];
+    let is_described = operation.is_null() || operation["responses"][status.to_string()].is_object();
+    assert!(is_described, "{method} {template} answers {status}, which the document does not say");
 }
 
 fn line(reader: &mut impl BufRead) -> String {
