@@ -1,7 +1,6 @@
 //! PostgreSQL: any number of nodes. The lock of one row is the right to append; a batch is one transaction of
 //! two round trips: lock and look, then write and commit.
 
-mod clock;
 mod config;
 mod error;
 mod log;
@@ -19,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
-use clock::SharedClock;
 pub use config::PostgresConfig;
 use error::Failure;
 use log::{Begun, Statements};
@@ -54,7 +52,6 @@ pub struct PostgresStore {
     info: NodeInfo,
     link: Option<Link>,
     begun: Option<(Begun, Instant)>,
-    clock: SharedClock,
     /// The state is known to come from a copy: the epoch is about to rise.
     is_known_copy: bool,
     snapshot_seq: u64,
@@ -102,7 +99,6 @@ impl PostgresStore {
             info,
             link: Some(link),
             begun: None,
-            clock: SharedClock::default(),
             is_known_copy: false,
             snapshot_seq: 0,
             board: Arc::default(),
@@ -157,16 +153,14 @@ impl PostgresStore {
     }
 
     fn try_begin(&mut self, applied: u64) -> Result<Vec<Record>, Failure> {
-        let mut clock = std::mem::take(&mut self.clock);
         let is_known_copy = self.is_known_copy;
         let begun = self.talk(async |link| {
-            let begun = log::begin(&link.session, &link.statements, &mut clock, applied).await?;
+            let begun = log::begin(&link.session, &link.statements, applied).await?;
             if begun.end.home != link.home && !begun.end.home.is_empty() && !is_known_copy {
                 return Err(Error::Rewritten("the database was restored or failed over".to_owned()).into());
             }
             Ok(begun)
         });
-        self.clock = clock;
         match begun {
             Ok(mut begun) => {
                 let missed = std::mem::take(&mut begun.missed);
@@ -268,7 +262,7 @@ impl Store for PostgresStore {
             begun = self.try_begin(applied);
         }
         let missed = begun.map_err(Failure::outside_commit)?;
-        let now_ms = self.begun.as_ref().map(|(begun, _)| begun.time.now_ms.max(0).cast_unsigned());
+        let now_ms = self.begun.as_ref().map(|(begun, _)| begun.now_ms.max(0).cast_unsigned());
         Ok(Begin { now_ms, missed })
     }
 

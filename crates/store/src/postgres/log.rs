@@ -1,12 +1,9 @@
 //! The table `log`, one row per record, and `log_head`, one row whose lock is the right to append.
 
-use std::time::Instant;
-
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::clock::{Reading, SharedClock};
 use super::error::Failure;
 use super::rows;
 use super::session::{Prepared, Session, in_order};
@@ -35,13 +32,11 @@ CREATE TABLE log_head (
     position BIGINT NOT NULL,
     -- the format that records may have; raised only when every live node knows it
     format BIGINT NOT NULL,
-    -- what is added to the database's clock to make the log's
-    clock_offset_ms BIGINT NOT NULL,
     -- which database this was when the epoch last rose; another: it was restored or failed over
     home TEXT NOT NULL
 );
-INSERT INTO log_head (id, seq, checksum, epoch, time_ms, position, format, clock_offset_ms, home)
-    VALUES (1, 0, 0, 0, 0, 0, 1, 0, '');
+INSERT INTO log_head (id, seq, checksum, epoch, time_ms, position, format, home)
+    VALUES (1, 0, 0, 0, 0, 0, 1, '');
 ";
 
 /// Missed records that are read while the log is locked: what others add between two batches, with room.
@@ -51,7 +46,7 @@ const PAGE_RECORDS: usize = 64;
 /// Records that one call of `truncate` looks at: a transaction that nobody notices.
 const TRUNCATE_RECORDS: usize = 512;
 
-const HEAD: &str = "SELECT seq, checksum, epoch, time_ms, position, format, clock_offset_ms, home FROM log_head WHERE id = 1";
+const HEAD: &str = "SELECT seq, checksum, epoch, time_ms, position, format, home FROM log_head WHERE id = 1";
 const RECORDS: &str =
     "SELECT seq, batch, epoch, time_ms, format, prev_checksum, checksum, state_digest, payload
     FROM log WHERE seq > $1 ORDER BY seq LIMIT $2";
@@ -69,7 +64,7 @@ const INSERT: &str =
     position, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const MOVE_HEAD: &str =
     "UPDATE log_head SET seq = $1, checksum = $2, epoch = $3, time_ms = $4, position = $5,
-    clock_offset_ms = $6, home = $7 WHERE id = 1";
+    home = $6 WHERE id = 1";
 /// A commit that waits for a standby must not be called done because its time is over.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
@@ -78,7 +73,6 @@ const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 pub(super) struct End {
     pub head: Head,
     position: u64,
-    clock_offset_ms: i64,
     pub home: String,
 }
 
@@ -95,8 +89,8 @@ impl Statements {
         let numbers = |count| vec![Type::INT8; count];
         let mut insert = numbers(10);
         (insert[1], insert[9]) = (Type::BYTEA, Type::BYTEA);
-        let mut move_head = numbers(7);
-        move_head[6] = Type::TEXT;
+        let mut move_head = numbers(6);
+        move_head[5] = Type::TEXT;
         Ok(Statements {
             lock: session.prepare(&format!("{HEAD} FOR UPDATE"), &[]).await?,
             missed: session.prepare(CLOCK_AND_MISSED, &numbers(2)).await?,
@@ -109,7 +103,8 @@ impl Statements {
 /// A transaction that has the log's lock.
 pub(super) struct Begun {
     pub end: End,
-    pub time: Reading,
+    /// The database's clock.
+    pub now_ms: i64,
     pub missed: Vec<Record>,
 }
 
@@ -137,7 +132,7 @@ fn end_of(answer: &[Row]) -> Result<End, Failure> {
         epoch: small(row, 2)?,
         time_ms: number(row, 3)?,
     };
-    Ok(End { head, position: number(row, 4)?, clock_offset_ms: row.try_get(6)?, home: row.try_get(7)? })
+    Ok(End { head, position: number(row, 4)?, home: row.try_get(6)? })
 }
 
 /// Records after `seq`: as many as fit in `max_bytes`, at least one if there is one.
@@ -191,7 +186,6 @@ pub(super) async fn missed(
 pub(super) async fn begin(
     session: &Session,
     statements: &Statements,
-    clock: &mut SharedClock,
     applied: u64,
 ) -> Result<Begun, Failure> {
     let (after, limit) = (signed(applied), MAX_MISSED.cast_signed() as i64 + 1);
@@ -204,17 +198,15 @@ pub(super) async fn begin(
     );
     begun?;
     let end = end_of(&locked?)?;
-    let (mut database_ms, mut records) = (0, Vec::new());
+    let (mut now_ms, mut records) = (0, Vec::new());
     for row in &missed? {
         match row.try_get::<_, Option<&[u8]>>(1)? {
-            None => database_ms = row.try_get(0)?,
+            None => now_ms = row.try_get(0)?,
             Some(_) => records.push(record(row)?),
         }
     }
     follows(&records, applied, &end.head)?;
-    let logged_ms = signed(end.head.time_ms);
-    let time = clock.read(database_ms, end.clock_offset_ms, logged_ms, Instant::now());
-    Ok(Begun { end, time, missed: records })
+    Ok(Begun { end, now_ms, missed: records })
 }
 
 /// Whether these records lead from what was applied to the head, with nothing left out.
@@ -254,7 +246,6 @@ pub(super) async fn commit(
     let end = End {
         head: record.head(),
         position: begun.end.position + record.payload.len() as u64,
-        clock_offset_ms: begun.time.offset_ms,
         home: home.to_owned(),
     };
     let seq = signed(record.seq);
@@ -281,8 +272,7 @@ pub(super) async fn commit(
         (&checksum as _, int.clone()),
         (&epoch as _, int.clone()),
         (&time_ms as _, int.clone()),
-        (&position as _, int.clone()),
-        (&end.clock_offset_ms as _, int),
+        (&position as _, int),
         (&end.home as _, Type::TEXT),
     ];
     let (inserted, moved, written, committed) = tokio::join!(
