@@ -26,6 +26,8 @@ const DIGEST_EVERY: u64 = 1_000;
 /// How often an idle engine writes while somebody's time would be lost by a silence.
 const HEARTBEAT_MS: u64 = 2_000;
 const _: () = assert!(2 * HEARTBEAT_MS < OUTAGE_AFTER_MS);
+/// A node that has not seen the end of the log for longer is not one to ask.
+const MAX_LAG_MS: u64 = 2_000;
 /// Operations of one batch whose rows may be refused one by one; each costs reading the state back.
 const MAX_CULPRITS: usize = 8;
 /// Bytes of log between snapshots at least.
@@ -280,8 +282,8 @@ impl<S: Store, C: Clock> Core<S, C> {
         (self.stats.clock_offset_ms, self.stats.clock_steps) = self.clock.offset();
         self.stats.seq = self.head.seq;
         self.stats.snapshot_bytes = self.snapshot_bytes;
-        self.stats.serving = matches!(self.health, Health::Serving);
         self.stats.lag_ms = self.lag_ms();
+        self.stats.serving = matches!(self.health, Health::Serving) && self.stats.lag_ms <= MAX_LAG_MS;
         self.stats.totals = self.state.totals();
         &mut self.stats
     }

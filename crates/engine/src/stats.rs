@@ -127,7 +127,7 @@ pub struct Stats {
     pub subscribers: u64,
     /// For how long, in milliseconds, this node has not seen what others write; 0 where it is alone.
     pub lag_ms: u64,
-    /// Whether commands are being served.
+    /// Whether commands are being served: the log can be written, and its end was seen within 2 s.
     pub serving: bool,
     /// What there is in the state.
     pub totals: Totals,
