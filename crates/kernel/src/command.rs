@@ -79,6 +79,11 @@ pub enum Command {
     /// Go on with fencing tokens above all that were ever given: the log may have lost its end (a restored
     /// backup, a fail-over).
     RaiseEpoch,
+    /// Note how far the log's time is from the wall clock's. The kernel keeps it and goes by nothing of it.
+    SetClockOffset {
+        /// What is added to wall time to make the log's, in milliseconds.
+        ms: i64,
+    },
     /// Nothing but the passing of time.
     Tick,
 }

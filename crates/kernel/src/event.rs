@@ -188,6 +188,12 @@ pub enum Event {
         /// The epoch.
         epoch: u32,
     },
+    /// The log's time is this far from the wall clock's, so that whoever goes on with the log, after a restart or
+    /// on another node, goes on with the same time.
+    ClockOffsetSet {
+        /// What is added to wall time to make the log's, in milliseconds.
+        ms: i64,
+    },
 }
 
 /// A lease that began without waiting.

@@ -40,6 +40,7 @@ enum Op {
     Reset(u8),
     SetUsage(u8, u32),
     RaiseEpoch,
+    ClockOffset(i64),
 }
 
 #[derive(Debug, Clone)]
@@ -167,6 +168,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => n().prop_map(Op::Reset),
         1 => (n(), 0u32..5).prop_map(|(n, used)| Op::SetUsage(n, used)),
         1 => Just(Op::RaiseEpoch),
+        1 => (-4_000_000i64..4_000_000).prop_map(Op::ClockOffset),
     ]
 }
 
@@ -329,6 +331,10 @@ impl Watched {
             Op::SetUsage(n, used) => {
                 let id = id(1_000_000 + self.world.log.len() as u128);
                 self.run(&Command::SetUsage { name: self.limit(*n).name, id, used: *used });
+            }
+            Op::ClockOffset(ms) => {
+                self.run(&Command::SetClockOffset { ms: *ms });
+                assert_eq!(self.world.state.clock_offset_ms(), *ms);
             }
             Op::RaiseEpoch => {
                 self.run(&Command::RaiseEpoch);

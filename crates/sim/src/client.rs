@@ -5,6 +5,7 @@ use admit_kernel::{Acquire, Command, Denial, Lease, Outcome, Part, Patience, Tim
 use uuid::Uuid;
 
 use crate::check::{Belief, Checked};
+use crate::clocks::at_least_ms;
 use crate::world::{Caller, Happening, Reply, World, note};
 
 /// One client, which does one job after the other.
@@ -304,7 +305,7 @@ impl World {
     /// A client is told that it holds: it believes so for as long as the lease lives, counted from when it asked.
     fn told_lease(&mut self, no: usize, lease: &Lease, log_ms: u64, sent: u64, slip: u64) -> Checked {
         let now = self.now();
-        let until = lease.expires_at.map(|at| sent + at.0.saturating_sub(log_ms));
+        let until = lease.expires_at.map(|at| sent + at_least_ms(at.0.saturating_sub(log_ms)));
         let slip_now = self.clocks.slip_ms();
         if until.is_some_and(|until| now + (slip_now - slip) >= until) && self.clients[no].holding.is_none() {
             // The answer took longer than the lease lives: only a renewal can tell whether there is anything left.

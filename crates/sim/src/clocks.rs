@@ -6,10 +6,20 @@ use admit_engine::Clock;
 
 /// True time begins here, in milliseconds since the Unix epoch; what the node's clocks say is relative to it.
 const BEGINNING_MS: u64 = 1_800_000_000_000;
-/// Steps of wall time up to this are followed by the engine, larger ones are absorbed: its contract.
-const FOLLOWED_MS: u64 = 5_000;
-/// What a clock that hides silences ([`Fake::HidesSilence`]) admits to have passed since the last record.
-const HIDDEN_MS: u64 = 4_900;
+/// The engine's time goes on by itself, and approaches the wall clock by a millisecond in so many: its contract.
+const SLEW_EVERY_MS: u64 = 1_000;
+/// A wall clock that is further away than this is not approached.
+const MAX_SLEW_MS: i64 = 5_000;
+/// What the log says of the offset may be wrong by this.
+const MAX_UNLOGGED_MS: u64 = 20;
+/// Clocks that hide silences ([`Fake::HidesSilence`]) go right for so long after a record, then as much slower.
+const HIDDEN_AFTER_MS: u64 = 3_000;
+const HIDDEN_FACTOR: u64 = 100;
+
+/// So long at least does it take by any clock until so many milliseconds have passed by the engine's.
+pub(crate) fn at_least_ms(ms: u64) -> u64 {
+    ms.saturating_sub(ms / SLEW_EVERY_MS + 1)
+}
 
 /// The clocks; clones are the same ones.
 #[derive(Debug, Clone)]
@@ -18,7 +28,7 @@ pub(crate) struct Clocks(Arc<Mutex<Hands>>);
 /// How a clock may be wrong so that the checks can be seen to notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fake {
-    /// Silences of the log never seem to last, so nobody's lease is spared after one.
+    /// Silences of the log hardly seem to last, so nobody's lease is spared after one.
     HidesSilence,
     /// Monotonic time steps with the wall clock, so steps look like time passing.
     MonotonicSteps,
@@ -29,18 +39,19 @@ struct Hands {
     now_ms: u64,
     /// What the wall clock shows beyond true time.
     wall_ahead_ms: i64,
-    /// What the engine's time should be beyond true time, by its contract.
-    log_ahead_ms: i64,
-    /// The wall clock at the latest reading.
-    read_ahead_ms: Option<i64>,
-    /// What the engine's time should be at the latest reading, and when that was.
+    /// A process has opened a log that ends then and says this of its offset; its first reading goes by it.
+    opened: Option<(u64, i64)>,
+    /// What the engine's time should be at the latest reading, what of it beyond the wall's, and when that was.
     expected_ms: u64,
+    offset_ms: i64,
     read_at_ms: u64,
-    /// How much faster than true time the engine's time may have gone so far.
+    /// Up to when the wall clock was approached.
+    slewed_at_ms: u64,
+    /// How much the engine's time was ahead so far of what it would have been had no process ended.
     slip_ms: u64,
     fake: Option<Fake>,
-    /// The time of the last record, for the fake that hides silences.
-    head_ms: u64,
+    /// When the last record was written, for the fake that hides silences.
+    logged_at_ms: u64,
 }
 
 impl Clocks {
@@ -48,13 +59,14 @@ impl Clocks {
         Clocks(Arc::new(Mutex::new(Hands {
             now_ms: BEGINNING_MS,
             wall_ahead_ms: 0,
-            log_ahead_ms: 0,
-            read_ahead_ms: None,
-            expected_ms: 0,
+            opened: None,
+            expected_ms: BEGINNING_MS,
+            offset_ms: 0,
             read_at_ms: BEGINNING_MS,
+            slewed_at_ms: BEGINNING_MS,
             slip_ms: 0,
             fake,
-            head_ms: 0,
+            logged_at_ms: BEGINNING_MS,
         })))
     }
 
@@ -83,15 +95,9 @@ impl Clocks {
         self.hands().wall_ahead_ms += by_ms;
     }
 
-    /// A process has opened a log that ends at `floor_ms`: its time goes on from there or from the wall's.
-    pub fn opened(&self, floor_ms: u64) {
-        let mut hands = self.hands();
-        let behind = floor_ms.saturating_sub(shifted(hands.now_ms, hands.wall_ahead_ms));
-        let ahead =
-            if behind > FOLLOWED_MS { difference(floor_ms, hands.now_ms) } else { hands.wall_ahead_ms };
-        hands.slip(ahead);
-        hands.read_ahead_ms = None;
-        hands.expected_ms = floor_ms;
+    /// A process has opened a log that ends at this time, and says this of its offset.
+    pub fn opened(&self, end_ms: u64, offset_ms: i64) {
+        self.hands().opened = Some((end_ms, offset_ms));
     }
 
     /// What the engine's time should have been when it last looked, and when, in true time, that was.
@@ -100,57 +106,70 @@ impl Clocks {
         (hands.expected_ms, hands.read_at_ms)
     }
 
-    /// How much faster than true time the engine's time may have gone so far, by steps that it follows or that
-    /// happened while nobody was there to notice. Who counts by a clock of its own has to give way by as much.
+    /// Whether the log may say this of the offset: a process that goes on with it is wrong by little.
+    pub fn may_log(&self, offset_ms: i64) -> bool {
+        self.hands().offset_ms.abs_diff(offset_ms) <= MAX_UNLOGGED_MS
+    }
+
+    /// How much the engine's time has jumped ahead at starts of a process so far: by what the log may be wrong
+    /// about its offset, and by steps of the wall clock that nobody was there to notice. Who counts by a clock of
+    /// its own has to give way by as much.
     pub fn slip_ms(&self) -> u64 {
         self.hands().slip_ms
     }
 
-    /// Whether a fake is at work, so that the engine cannot be held to its contract.
-    pub fn is_fake(&self) -> bool {
-        self.hands().fake.is_some()
-    }
-
-    /// The log has a record of this time.
-    pub fn logged(&self, at_ms: u64) {
-        self.hands().head_ms = at_ms;
+    /// The log has a new record.
+    pub fn logged(&self) {
+        let mut hands = self.hands();
+        hands.logged_at_ms = hands.now_ms;
     }
 }
 
 impl Hands {
-    fn slip(&mut self, ahead_ms: i64) {
-        self.slip_ms += u64::try_from(ahead_ms - self.log_ahead_ms).unwrap_or(0);
-        self.log_ahead_ms = ahead_ms;
+    /// The engine reads the wall clock: where its own time should be follows from that.
+    fn read(&mut self) {
+        let wall_ms = shifted(self.now_ms, self.wall_ahead_ms);
+        let mut by_itself_ms = self.expected_ms + (self.now_ms - self.read_at_ms);
+        if let Some((end_ms, offset_ms)) = self.opened.take() {
+            let by_wall_ms = shifted(wall_ms, offset_ms).max(end_ms);
+            self.slip_ms += by_wall_ms.saturating_sub(by_itself_ms);
+            by_itself_ms = by_wall_ms;
+            self.slewed_at_ms = self.now_ms;
+        }
+        let slews = (self.now_ms - self.slewed_at_ms) / SLEW_EVERY_MS;
+        self.slewed_at_ms += slews * SLEW_EVERY_MS;
+        let ahead_ms = difference(by_itself_ms, wall_ms);
+        if ahead_ms.abs() <= MAX_SLEW_MS {
+            by_itself_ms = shifted(by_itself_ms, -ahead_ms.clamp(-slews.cast_signed(), slews.cast_signed()));
+        }
+        (self.expected_ms, self.read_at_ms) = (by_itself_ms, self.now_ms);
+        self.offset_ms = difference(by_itself_ms, wall_ms);
     }
 
-    /// The engine reads the wall clock: where its own time should be follows from that.
-    fn read(&mut self) -> u64 {
-        let step = self.wall_ahead_ms - self.read_ahead_ms.unwrap_or(self.wall_ahead_ms);
-        if step.unsigned_abs() <= FOLLOWED_MS {
-            self.slip(self.log_ahead_ms + step);
+    /// What the engine is shown of true time.
+    fn shown_ms(&self) -> u64 {
+        let silent_ms = self.now_ms - self.logged_at_ms;
+        match self.fake {
+            Some(Fake::HidesSilence) if silent_ms > HIDDEN_AFTER_MS => {
+                self.logged_at_ms + HIDDEN_AFTER_MS + (silent_ms - HIDDEN_AFTER_MS) / HIDDEN_FACTOR
+            }
+            _ => self.now_ms,
         }
-        self.read_ahead_ms = Some(self.wall_ahead_ms);
-        self.read_at_ms = self.now_ms;
-        self.expected_ms = self.expected_ms.max(shifted(self.now_ms, self.log_ahead_ms));
-        shifted(self.now_ms, self.wall_ahead_ms)
     }
 }
 
 impl Clock for Clocks {
     fn wall_ms(&mut self) -> u64 {
         let mut hands = self.hands();
-        let wall_ms = hands.read();
-        match hands.fake {
-            Some(Fake::HidesSilence) if hands.head_ms > 0 => wall_ms.min(hands.head_ms + HIDDEN_MS),
-            _ => wall_ms,
-        }
+        hands.read();
+        shifted(hands.shown_ms(), hands.wall_ahead_ms)
     }
 
     fn mono_ms(&mut self) -> u64 {
         let hands = self.hands();
         match hands.fake {
             Some(Fake::MonotonicSteps) => shifted(hands.now_ms, hands.wall_ahead_ms),
-            _ => hands.now_ms - BEGINNING_MS,
+            _ => hands.shown_ms() - BEGINNING_MS,
         }
     }
 }

@@ -316,7 +316,7 @@ impl Store for ModelStore {
                         disk.append(&record, read_at_ms);
                     }
                 }
-                self.clocks.logged(record.time_ms);
+                self.clocks.logged();
                 return Ok(());
             }
             Some(Lie::LosesCommit) if disk.random.per_mille(20) => return Ok(()),
@@ -356,7 +356,7 @@ impl Store for ModelStore {
             return Err(Error::Full("no space left".to_owned()));
         }
         disk.append(record, read_at_ms);
-        self.clocks.logged(record.time_ms);
+        self.clocks.logged();
         if is(faults.crash_after) {
             disk.kill();
             return Err(dead());

@@ -54,6 +54,8 @@ pub struct Counts {
     pub lost_answers: u64,
     /// Times that the wall clock was set.
     pub clock_steps: u64,
+    /// Starts with a log whose time is not the wall clock's.
+    pub offsets: u64,
     /// Times that the process was stopped or the database went away for a while.
     pub outages: u64,
     /// Silences of the log for which holders were spared.
@@ -78,6 +80,7 @@ impl Counts {
         self.refused += other.refused;
         self.lost_answers += other.lost_answers;
         self.clock_steps += other.clock_steps;
+        self.offsets += other.offsets;
         self.outages += other.outages;
         self.silences += other.silences;
         self.twins += other.twins;

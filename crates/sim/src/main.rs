@@ -100,12 +100,13 @@ fn summary(counts: &Counts, done: u64, took: Duration) {
     );
     println!(
         "{crashes} crashes, {recoveries} recoveries, {} unknown commits, {} failures of the store, {} refused \
-         commands, {} lost answers, {} clock steps, {} outages, {} silences, {} batches decided twice",
+         commands, {} lost answers, {} clock steps, {} starts away from the wall clock, {} outages, {} silences, {} batches decided twice",
         counts.unknown,
         counts.failures,
         counts.refused,
         counts.lost_answers,
         counts.clock_steps,
+        counts.offsets,
         counts.outages,
         counts.silences,
         counts.twins,

@@ -83,7 +83,7 @@ impl World {
             return;
         }
         let by_ms = match self.random.below(4) {
-            0 if self.plan.small_steps => self.random.within(1, 5_000),
+            0 => self.random.within(1, 5_000),
             1 => 3_600_000,
             2 => self.random.within(5_001, 20_000),
             _ => self.random.within(20_000, 600_000),

@@ -34,8 +34,6 @@ pub(crate) struct Plan {
     pub ranked: u64,
     /// Milliseconds between the steps of somebody who sets the clock, changes limits, or pulls the plug; 0: nobody.
     pub clock_every_ms: u64,
-    /// Steps of the clock may be small, so that the engine follows them.
-    pub small_steps: bool,
     pub operator_every_ms: u64,
     pub outage_every_ms: u64,
     /// How long the engine is down at most after it died.
@@ -85,7 +83,6 @@ impl Plan {
             pause: often(random, 150),
             ranked: often(random, 500),
             clock_every_ms: every(random, 60_000),
-            small_steps: random.per_mille(300),
             operator_every_ms: every(random, 20_000),
             outage_every_ms: every(random, 120_000),
             longest_down_ms: *random.pick(&[100, 2_000, 10_000, 120_000]),

@@ -36,8 +36,9 @@ impl World {
         let store = ModelStore::new(&self.disk, &self.clocks);
         let options = self.options();
         let opened = Core::open(store, self.clocks.clone(), options);
-        let floor_ms = self.ledger.clock().max(lock(&self.disk).head().time_ms);
-        self.clocks.opened(floor_ms);
+        let end_ms = self.ledger.clock().max(lock(&self.disk).head().time_ms);
+        self.clocks.opened(end_ms, self.ledger.clock_offset_ms);
+        self.counts.offsets += u64::from(self.ledger.clock_offset_ms != 0);
         self.counts.recoveries += 1;
         match opened {
             Ok(core) => {
@@ -306,19 +307,29 @@ impl World {
             };
             note!(self, "record {} at {}: {}", record.seq, record.time_ms, events_brief(&events));
             let (log_ms, _) = self.clocks.expected();
-            if record.time_ms != log_ms && !self.clocks.is_fake() && self.sabotage.is_none() {
+            if record.time_ms != log_ms && self.sabotage.is_none() {
                 let what = format!("record {} is of {}, the clocks say {log_ms}", record.seq, record.time_ms);
                 return broken(Rule::Time, what);
             }
             let slip_ms = self.clocks.slip_ms();
             let moment = check::Moment { read_ms, log_ms, slip_ms, now_ms: self.now() };
             self.ledger.record(&events, moment, &mut self.beliefs)?;
+            self.offset_is_logged(&record)?;
             self.replica.replay(&events);
             self.replica_seq = record.seq;
             written.push(record);
         }
         self.counts.records += written.len() as u64;
         Ok(written)
+    }
+
+    /// Whoever goes on with the log knows how far its time is from the wall clock.
+    fn offset_is_logged(&self, record: &Record) -> Checked {
+        let offset_ms = self.ledger.clock_offset_ms;
+        if self.sabotage.is_some() || self.clocks.may_log(offset_ms) {
+            return Ok(());
+        }
+        broken(Rule::Time, format!("after record {} the log says that its offset is {offset_ms}", record.seq))
     }
 
     /// The engine's state is the one that replaying the log gives, and says of leases and tickets what the
@@ -367,13 +378,14 @@ impl World {
         ops: &[Op],
         process: &Process,
     ) -> Checked {
-        let heartbeat =
-            matches!(postcard::from_bytes::<Vec<Event>>(&record.payload).as_deref(), Ok([Event::Clock(_)]));
-        if heartbeat || self.sabotage.is_some() {
+        let events: Vec<Event> = postcard::from_bytes(&record.payload).unwrap_or_default();
+        let heartbeat = matches!(events[..], [Event::Clock(_)]);
+        let notes_offset = events.iter().any(|event| matches!(event, Event::ClockOffsetSet { .. }));
+        if heartbeat || notes_offset || self.sabotage.is_some() {
             return Ok(());
         }
         let store = ModelStore::new(&before, &Clocks::new(None));
-        let mut twin = match Core::open(store, Stopped(record.time_ms), Options::new(u64::MAX)) {
+        let mut twin = match Core::open(store, self.stopped(record.time_ms), Options::new(u64::MAX)) {
             Ok(twin) => twin,
             Err(error) => return broken(Rule::Recovery, format!("a copy cannot be read: {error}")),
         };
@@ -397,6 +409,11 @@ impl World {
         }
     }
 
+    /// Clocks by which it always is this late in the log.
+    fn stopped(&self, log_ms: u64) -> Stopped {
+        Stopped(log_ms.saturating_add_signed(-self.ledger.clock_offset_ms))
+    }
+
     /// [`Sabotage::AnswersEarly`]: what the batch will say if all goes well.
     fn answers_early(&mut self, process: &Process, ops: &[Op]) -> Option<Batch> {
         if self.sabotage != Some(Sabotage::AnswersEarly) || process.core.state().is_err() {
@@ -405,7 +422,7 @@ impl World {
         let copy = lock(&self.disk).copy();
         let (log_ms, _) = self.clocks.expected();
         let store = ModelStore::new(&copy, &Clocks::new(None));
-        let mut core = Core::open(store, Stopped(log_ms), Options::new(u64::MAX)).ok()?;
+        let mut core = Core::open(store, self.stopped(log_ms), Options::new(u64::MAX)).ok()?;
         let mut batch = Batch::default();
         core.run(ops, &mut |id| process.listeners.contains_key(id), &mut batch);
         Some(batch)

@@ -70,6 +70,7 @@ pub(crate) fn event(event: &Event, now: Time) -> Option<(&'static str, Value)> {
         Event::Cleared { key } => ("key-cleared", json!({"key": key})),
         Event::HoldTaken { key, slots, .. } => ("hold-taken", json!({"key": key, "slots": slots})),
         Event::EpochRaised { epoch } => ("epoch-raised", json!({"epoch": epoch})),
+        Event::ClockOffsetSet { ms } => ("clock-offset-set", json!({"ms": ms})),
         _ => return None,
     })
 }

@@ -69,6 +69,7 @@ impl State {
                 self.epoch = *epoch;
                 self.tokens = 0;
             }
+            Event::ClockOffsetSet { ms } => self.clock_offset_ms = *ms,
         }
     }
 

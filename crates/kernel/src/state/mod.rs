@@ -46,6 +46,7 @@ pub struct State {
     logged: Time,
     /// The latest time that a step was given: what is not logged, nobody else relies on.
     seen: Time,
+    clock_offset_ms: i64,
     epoch: u32,
     /// Tokens given in this epoch.
     tokens: u64,
@@ -186,6 +187,12 @@ impl State {
     #[must_use]
     pub fn now(&self) -> Time {
         self.seen
+    }
+
+    /// What is added to wall time to make the log's, in milliseconds, as it was last noted.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> i64 {
+        self.clock_offset_ms
     }
 
     /// When [`Command::Tick`] has something to do at the latest; none: nothing waits for time.

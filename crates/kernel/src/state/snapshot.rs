@@ -28,6 +28,7 @@ pub struct Snapshot {
     queues: Vec<QueueRecord>,
     ended: Vec<(Uuid, End, Time)>,
     unsettled: Vec<Name>,
+    clock_offset_ms: i64,
 }
 
 /// What of a key does not follow from leases, queues and limits.
@@ -87,6 +88,7 @@ impl State {
             queues,
             ended: self.ids.ended().collect(),
             unsettled: self.unsettled.iter().cloned().collect(),
+            clock_offset_ms: self.clock_offset_ms,
         }
     }
 
@@ -117,6 +119,7 @@ impl State {
         let mut state = State {
             logged: snapshot.logged,
             seen: snapshot.logged,
+            clock_offset_ms: snapshot.clock_offset_ms,
             epoch: snapshot.epoch,
             ..State::default()
         };

@@ -54,6 +54,10 @@ impl<'a> Turn<'a> {
                 self.emit(Event::EpochRaised { epoch });
                 Outcome::Done
             }
+            Command::SetClockOffset { ms } => {
+                self.emit(Event::ClockOffsetSet { ms: *ms });
+                Outcome::Done
+            }
             Command::Tick => self.tick(),
         };
         self.settle_dirty();

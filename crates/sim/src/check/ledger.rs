@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::usage::{Limits, PICO, Past};
 use super::{Beliefs, Checked, Rule, broken};
+use crate::clocks::at_least_ms;
 
 /// A live lease, as the log has it.
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub(crate) struct Ledger {
     most: BTreeMap<Name, u64>,
     past: Past,
     clock: u64,
+    /// How far the log says that its time is from the wall clock's.
+    pub clock_offset_ms: i64,
     /// When the log last spoke again after a silence.
     silent_until: u64,
     last_token: u64,
@@ -98,7 +101,7 @@ impl Ledger {
         self.outages += 1;
         for held in self.leases.values_mut() {
             let grace_ms = held.ttl_ms.unwrap_or(OUTAGE_GRACE_MS).min(OUTAGE_GRACE_MS);
-            held.spared_until = Some((moment.read_ms + grace_ms, moment.slip_ms));
+            held.spared_until = Some((moment.read_ms + at_least_ms(grace_ms), moment.slip_ms));
         }
     }
 
@@ -193,6 +196,7 @@ impl Ledger {
             | Event::Unsettled { .. }
             | Event::Settled { .. }
             | Event::EpochRaised { .. } => {}
+            Event::ClockOffsetSet { ms } => self.clock_offset_ms = *ms,
         }
         Ok(())
     }
