@@ -103,7 +103,9 @@ pub(crate) fn unknown_id(id: Uuid) -> Problem {
 
 pub(crate) fn revision_mismatch(current: Option<u64>) -> Problem {
     let detail = match current {
-        Some(revision) => format!("the limit is at revision {revision} now; read it again"),
+        Some(revision) => {
+            format!("the limit is at revision {revision} now, or was paused or resumed; read it again")
+        }
         None => "there is no such limit (any more)".to_owned(),
     };
     let status = StatusCode::PRECONDITION_FAILED;

@@ -5,16 +5,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use admit_http::{AuditEntry, Caller, Problem};
 use admit_kernel::{Command, Limit, Name, Outcome, Time};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::Shared;
+use super::{Shared, precondition};
 use crate::app::App;
 use crate::convert;
 use crate::extract::{Acquirer, Json, Operator, PathName, Query, page_size};
 use crate::problems::{self, invalid};
-use crate::wire::{LimitBody, LimitInput, Page, PageQuery, PauseInput, ProblemBody, ResetBody};
+use crate::wire::{EmptyInput, LimitBody, LimitInput, Page, PageQuery, PauseInput, ProblemBody, ResetBody};
 
 /// Lists limits by name.
 #[utoipa::path(get, path = "/limits", tag = "limits", params(PageQuery),
@@ -44,16 +44,24 @@ pub(super) async fn get(
     State(app): Shared,
     PathName(name): PathName,
 ) -> Result<Response, Problem> {
-    let wanted = name.clone();
-    let found =
-        app.look(move |state, now| state.limit(&wanted).map(|limit| convert::limit_body(limit, state, now)));
-    found.await?.map(|body| answer(StatusCode::OK, body)).ok_or_else(|| problems::unknown_limit(&name))
+    existing(&app, &name).await.map(|body| answer(StatusCode::OK, body))
+}
+
+/// A limit as it is now.
+async fn current(app: &App, name: &Name) -> Result<Option<LimitBody>, Problem> {
+    let name = name.clone();
+    app.look(move |state, now| state.limit(&name).map(|limit| convert::limit_body(limit, state, now))).await
+}
+
+async fn existing(app: &App, name: &Name) -> Result<LimitBody, Problem> {
+    current(app, name).await?.ok_or_else(|| problems::unknown_limit(name))
 }
 
 /// Defines a limit, or replaces its definition.
 ///
-/// `If-Match: "REVISION"` changes it only if it is at that revision, `If-Match: *` only if it exists,
-/// `If-None-Match: *` only if it does not. What is at work keeps its slots; the new numbers count at once.
+/// `If-Match: ETAG` changes it only if it is as it was when it was answered with that, `If-Match: *` only if it
+/// exists, `If-None-Match: *` only if it does not. An answer can be sent back: what it says of the present is
+/// ignored, and a pause goes on. What is at work keeps its slots; the new numbers count at once.
 #[utoipa::path(put, path = "/limits/{name}", tag = "limits",
     params(("name" = String, Path), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
     request_body = LimitInput,
@@ -66,12 +74,9 @@ pub(super) async fn put(
     headers: HeaderMap,
     Json(input): Json<LimitInput>,
 ) -> Result<Response, Problem> {
-    let wanted = name.clone();
-    let old =
-        app.look(move |state, _| state.limit(&wanted).map(|limit| (limit.source.clone(), limit.revision)));
-    let (source, revision) = old.await?.unzip();
-    let if_revision = if_revision(&headers, revision)?;
-    let limit = Box::new(convert::limit(input, &name, source)?);
+    let old = current(&app, &name).await?;
+    let if_revision = precondition::check(&headers, old.as_ref())?;
+    let limit = Box::new(convert::limit(input, &name, old.map(|old| old.source.into()))?);
     let command = Command::SetLimit { limit, if_revision };
     match change(&app, &caller, "limit.set", &name, command).await? {
         Outcome::LimitStored { before, after } => {
@@ -94,9 +99,7 @@ pub(super) async fn delete(
     PathName(name): PathName,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let wanted = name.clone();
-    let revision = app.look(move |state, _| state.limit(&wanted).map(|limit| limit.revision)).await?;
-    let if_revision = if_revision(&headers, revision)?;
+    let if_revision = precondition::check(&headers, Some(&existing(&app, &name).await?))?;
     let command = Command::RemoveLimit { name: name.clone(), if_revision };
     match change(&app, &caller, "limit.remove", &name, command).await? {
         Outcome::LimitRemoved(_) => Ok(StatusCode::NO_CONTENT),
@@ -108,14 +111,18 @@ pub(super) async fn delete(
 }
 
 /// Admits nothing through a limit for some time, or until it is resumed.
-#[utoipa::path(post, path = "/limits/{name}/pause", tag = "limits", params(("name" = String, Path)),
-    request_body = PauseInput, responses((status = 200, body = LimitBody), (status = 404, body = ProblemBody)))]
+#[utoipa::path(post, path = "/limits/{name}/pause", tag = "limits",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
+    request_body = PauseInput,
+    responses((status = 200, body = LimitBody), (status = 404, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub(super) async fn pause(
     Operator(caller): Operator,
     State(app): Shared,
     PathName(name): PathName,
+    headers: HeaderMap,
     Json(input): Json<PauseInput>,
 ) -> Result<Response, Problem> {
+    expect(&app, &headers, &name).await?;
     let now = app.look(|_, now| now).await?;
     let until = match (input.for_ms, input.until) {
         (Some(ms), None) => now.plus(convert::within("for_ms", ms, 1, MAX_PAUSE_MS)?),
@@ -130,14 +137,25 @@ pub(super) async fn pause(
 const MAX_PAUSE_MS: u64 = 366 * 24 * 3_600_000;
 
 /// Ends a pause.
-#[utoipa::path(post, path = "/limits/{name}/resume", tag = "limits", params(("name" = String, Path)),
-    responses((status = 200, body = LimitBody), (status = 404, body = ProblemBody)))]
+#[utoipa::path(post, path = "/limits/{name}/resume", tag = "limits",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
+    request_body = EmptyInput,
+    responses((status = 200, body = LimitBody), (status = 404, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub(super) async fn resume(
     Operator(caller): Operator,
     State(app): Shared,
     PathName(name): PathName,
+    headers: HeaderMap,
+    Json(EmptyInput {}): Json<EmptyInput>,
 ) -> Result<Response, Problem> {
+    expect(&app, &headers, &name).await?;
     set_pause(&app, &caller, "limit.resume", name, None).await
+}
+
+/// Checks what the request says of the limit, for changes that make no revision and cannot be tied to one:
+/// another change may still come between the look and the deed.
+async fn expect(app: &App, headers: &HeaderMap, name: &Name) -> Result<(), Problem> {
+    precondition::check(headers, Some(&existing(app, name).await?)).map(drop)
 }
 
 async fn set_pause(
@@ -157,13 +175,18 @@ async fn set_pause(
 }
 
 /// Ends every lease that claims a limit, and forgets what its key remembers.
-#[utoipa::path(post, path = "/limits/{name}/reset", tag = "limits", params(("name" = String, Path)),
-    responses((status = 200, body = ResetBody), (status = 404, body = ProblemBody)))]
+#[utoipa::path(post, path = "/limits/{name}/reset", tag = "limits",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
+    request_body = EmptyInput,
+    responses((status = 200, body = ResetBody), (status = 404, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub(super) async fn reset(
     Operator(caller): Operator,
     State(app): Shared,
     PathName(name): PathName,
+    headers: HeaderMap,
+    Json(EmptyInput {}): Json<EmptyInput>,
 ) -> Result<axum::Json<ResetBody>, Problem> {
+    expect(&app, &headers, &name).await?;
     match change(&app, &caller, "limit.reset", &name, Command::Reset { name: name.clone() }).await? {
         Outcome::Reset { ended } => Ok(axum::Json(ResetBody { ended })),
         Outcome::UnknownLimit => Err(problems::unknown_limit(&name)),
@@ -214,28 +237,10 @@ async fn show(app: &App, limit: Limit) -> Result<LimitBody, Problem> {
 }
 
 fn answer(status: StatusCode, body: LimitBody) -> Response {
-    let etag = format!("\"{}\"", body.revision);
+    let etag = precondition::etag(&body);
     let mut response = (status, axum::Json(body)).into_response();
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(header::ETAG, etag);
     }
     response
-}
-
-/// The revision that the limit must have; `current` is the one it has now.
-fn if_revision(headers: &HeaderMap, current: Option<u64>) -> Result<Option<u64>, Problem> {
-    let text = |name: HeaderName| {
-        headers.get(name).map(|value| value.to_str().unwrap_or_default().trim().to_owned())
-    };
-    match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
-        (None, None) => Ok(None),
-        (None, Some(none)) if none == "*" => Ok(Some(0)),
-        (Some(any), None) if any == "*" => current.map(Some).ok_or_else(|| problems::revision_mismatch(None)),
-        (Some(etag), None) => etag
-            .trim_matches('"')
-            .parse()
-            .map(Some)
-            .map_err(|_| invalid("if-match", etag, "a revision in quotes, as the ETag gives it, or *")),
-        (_, Some(other)) => Err(invalid("if-none-match", other, "* alone, without If-Match")),
-    }
 }

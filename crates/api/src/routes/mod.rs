@@ -9,6 +9,7 @@ mod keys;
 mod leases;
 mod limits;
 mod metrics;
+mod precondition;
 mod status;
 mod tickets;
 mod tokens;

@@ -1,11 +1,13 @@
 //! Limits.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::object;
 
 /// A limit to be stored. What is left out has its default; the whole definition is replaced.
+#[allow(dead_code, reason = "some fields are taken to be ignored")]
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitInput {
@@ -38,6 +40,34 @@ pub struct LimitInput {
     /// Which front end it belongs to; left out: as before, or `native`.
     #[serde(default)]
     pub source: Option<String>,
+    /// Said by answers; ignored here, as are the following, so that an answer can be edited and sent back.
+    #[serde(default)]
+    #[schema(read_only, value_type = u64, required = false)]
+    pub revision: IgnoredAny,
+    /// Ignored: see `pause` and `resume`.
+    #[serde(default)]
+    #[schema(read_only, value_type = bool, required = false)]
+    pub paused: IgnoredAny,
+    /// Ignored.
+    #[serde(default)]
+    #[schema(read_only, value_type = Option<String>)]
+    pub paused_until: IgnoredAny,
+    /// Ignored.
+    #[serde(default)]
+    #[schema(read_only, value_type = Option<u64>)]
+    pub paused_for_ms: IgnoredAny,
+    /// Ignored.
+    #[serde(default)]
+    #[schema(read_only, value_type = u64, required = false)]
+    pub used: IgnoredAny,
+    /// Ignored.
+    #[serde(default)]
+    #[schema(read_only, value_type = u32, required = false)]
+    pub waiting: IgnoredAny,
+    /// Ignored.
+    #[serde(default)]
+    #[schema(read_only, value_type = u64, required = false)]
+    pub would_have_waited: IgnoredAny,
 }
 
 /// A limit as it is now.
@@ -64,7 +94,7 @@ pub struct LimitBody {
     pub description: String,
     /// Which front end it belongs to.
     pub source: String,
-    /// Grows with every change; the `ETag`, which `If-Match` takes.
+    /// Grows with every change of its definition. With the pause it makes the `ETag`, which `If-Match` takes.
     pub revision: u64,
     /// Whether it admits nothing now.
     pub paused: bool,
@@ -158,6 +188,11 @@ pub struct PauseInput {
     #[serde(default)]
     pub until: Option<String>,
 }
+
+/// Nothing: what is asked is said by the path.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmptyInput {}
 
 /// What a reset did.
 #[derive(Debug, Clone, Serialize, ToSchema)]

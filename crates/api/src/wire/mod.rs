@@ -19,7 +19,9 @@ pub use lease::{
     AcquireInput, BatchBody, BatchInput, BatchOp, BatchResult, CheckBody, CheckInput, ClaimBody, ClaimInput,
     IfMissing, LeaseBody, OnTimeout, ReleaseOp, RenewInput, RenewOp,
 };
-pub use limit::{Counts, LimitBody, LimitInput, Mode, OnFull, PauseInput, QueueBody, ResetBody, WindowBody};
+pub use limit::{
+    Counts, EmptyInput, LimitBody, LimitInput, Mode, OnFull, PauseInput, QueueBody, ResetBody, WindowBody,
+};
 pub(crate) use object::Object;
 pub use page::{KeyQuery, LeaseQuery, Page, PageQuery, TicketQuery};
 pub use problem::ProblemBody;

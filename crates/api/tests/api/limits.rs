@@ -72,8 +72,61 @@ fn revisions_guard_changes() {
     assert_eq!((late.status, &*late.kind()), (412, "revision-mismatch"));
     assert_eq!(put(("if-match", "*")).status, 200);
     assert_eq!(put(("if-match", "soon")).json()["field"], "if-match");
+    assert_eq!(put(("if-match", "\"soon\"")).status, 412);
+    let now = server.get("/api/v1/limits/a");
+    let etag = now.header("etag").unwrap();
+    assert_eq!(put(("if-match", &format!("W/{etag}"))).status, 412, "weak tags never match a change");
+    assert_eq!(put(("if-match", &format!("\"soon\", {etag}"))).status, 200);
     let delete = server.call_with("DELETE", "/api/v1/limits/a", &[("if-match", etag)], "");
     assert_eq!(delete.status, 412);
+}
+
+#[test]
+fn a_pause_changes_the_etag_and_every_change_is_guarded() {
+    let server = server();
+    server.limit("a", 1);
+    let etag = || server.get("/api/v1/limits/a").header("etag").unwrap().to_owned();
+    let call = |method: &str, what: &str, etag: &str, body: &str| {
+        server.call_with(method, &format!("/api/v1/limits/a{what}"), &[("if-match", etag)], body)
+    };
+    let running = etag();
+    assert_eq!(call("POST", "/pause", "\"0\"", "").kind(), "revision-mismatch");
+    let forever = call("POST", "/pause", &running, "");
+    assert_eq!((forever.status, forever.header("etag")), (200, Some(&*etag())), "{forever:?}");
+    let timed = call("POST", "/pause", "*", r#"{"for_ms":600000}"#);
+    assert_eq!((timed.status, timed.header("etag")), (200, Some(&*etag())), "{timed:?}");
+    let paused = etag();
+    assert!(paused != running && Some(&*paused) != forever.header("etag"), "{running} {forever:?} {paused}");
+    for (method, what, body) in [
+        ("POST", "/pause", ""),
+        ("POST", "/resume", ""),
+        ("POST", "/reset", ""),
+        ("PUT", "", r#"{"max":2}"#),
+        ("DELETE", "", ""),
+    ] {
+        let late = call(method, what, &running, body);
+        assert_eq!((late.status, &*late.kind()), (412, "revision-mismatch"), "{method} {what}");
+    }
+    assert_eq!(call("POST", "/reset", &paused, "").status, 200);
+    assert_eq!(call("POST", "/resume", &paused, "").header("etag"), Some(&*running));
+    assert_eq!(call("DELETE", "", &running, "").status, 204);
+}
+
+#[test]
+fn an_answer_can_be_edited_and_sent_back() {
+    let server = server();
+    server.call(
+        "PUT",
+        "/api/v1/limits/a",
+        r#"{"max":3,"description":"d","window":{"ms":5},"source":"prefect"}"#,
+    );
+    server.call("POST", "/api/v1/limits/a/pause", "");
+    let mut limit = server.get("/api/v1/limits/a").json();
+    limit["max"] = json!(4);
+    let stored = server.call("PUT", "/api/v1/limits/a", &limit.to_string());
+    assert_eq!(stored.status, 200, "{stored:?}");
+    limit["revision"] = stored.json()["revision"].clone();
+    assert_eq!(stored.json(), limit);
 }
 
 #[test]
@@ -97,6 +150,10 @@ fn a_paused_limit_admits_nothing_until_it_is_resumed() {
     check(r#"{"until":"2001-01-01T00:00:00Z"}"#, "until");
     check(r#"{"until":"tomorrow"}"#, "until");
     check(r#"{"until":"2999-01-01T00:00:00Z","for_ms":5}"#, "until");
+    for what in ["resume", "reset"] {
+        let wrong = server.call("POST", &format!("/api/v1/limits/a/{what}"), r#"{"at":"noon"}"#);
+        assert_eq!((wrong.status, &wrong.json()["field"]), (422, &json!("at")), "{what}");
+    }
 }
 
 #[test]
