@@ -32,7 +32,8 @@ use self::upstream::{Failure, Link};
 use crate::answer::Answer;
 use crate::app::{Prefect, may};
 use crate::bounds::MAX_BODY_BYTES;
-use crate::routes::{self, Call, Found};
+use crate::limits::TAG_PREFIX;
+use crate::routes::{self, Call, Found, Route};
 use crate::wire::{GlobalLimit, TagLimit};
 use crate::{forms, request, v1, validate};
 
@@ -62,7 +63,8 @@ async fn enter(State(proxy): State<Arc<Proxy>>, mut request: Request) -> Respons
 impl Proxy {
     async fn serve(&self, caller: Caller, request: Request) -> Result<Response, Answer> {
         if headers::came_through(request.headers(), self.link.via()) {
-            let detail = format!("{} leads back to this server; --prefect-upstream names it", self.link.upstream());
+            let detail =
+                format!("{} leads back to this server; --prefect-upstream names it", self.link.upstream());
             return Err(Answer::detail(StatusCode::LOOP_DETECTED, detail));
         }
         let whole = percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
@@ -70,11 +72,11 @@ impl Proxy {
         if routes::is_ours(path) {
             let caller = self.let_in(caller, request.headers().get(header::AUTHORIZATION)).await?;
             return match routes::find(request.method(), path) {
-                Found::Route(route, part) => self.serve_route(caller, route.call, &part, request).await,
+                Found::Route(route, part) => self.serve_route(caller, route, &part, request).await,
                 Found::OtherMethod(_) | Found::Redirect => Ok(self.here(caller, request).await),
-                // A newer Prefect may have it.
+                // A newer Prefect may have it; what it changes, nobody knows here.
                 Found::Nothing => {
-                    may(&caller, Some(Role::Acquire))?;
+                    may(&caller, Some(Role::Operate))?;
                     self.pass(&caller, request).await
                 }
             };
@@ -88,7 +90,8 @@ impl Proxy {
 
     /// The caller, with what follows from being known to the server behind: there is one kind of user there.
     async fn let_in(&self, caller: Caller, authorization: Option<&HeaderValue>) -> Result<Caller, Answer> {
-        let Some(authorization) = authorization.filter(|_| caller.is_rejected || caller.role.is_none()) else {
+        let Some(authorization) = authorization.filter(|_| caller.is_rejected || caller.role.is_none())
+        else {
             return Ok(caller);
         };
         let is_known = match caller.role {
@@ -106,7 +109,9 @@ impl Proxy {
     /// Whether a request may go through: from those who are known here, or to a server that asks by itself.
     async fn may_pass(&self, caller: &Caller, authorization: Option<&HeaderValue>) -> Result<(), Answer> {
         // On loopback everybody has a role, and credentials are for the server behind to judge.
-        if caller.role.is_some() || self.judge.asks(&self.link).await.map_err(|failure| self.failed(&failure))? {
+        if caller.role.is_some()
+            || self.judge.asks(&self.link).await.map_err(|failure| self.failed(&failure))?
+        {
             return Ok(());
         }
         may(&self.let_in(caller.clone(), authorization).await?, Some(Role::Acquire))
@@ -115,17 +120,17 @@ impl Proxy {
     async fn serve_route(
         &self,
         caller: Caller,
-        call: Call,
+        route: &Route,
         part: &str,
         request: Request,
     ) -> Result<Response, Answer> {
+        may(&caller, route.role)?;
         let (head, body) = request.into_parts();
         let body = read_body(body, MAX_BODY_BYTES).await.map_err(|error| request::unreadable(&error))?;
-        if !subject::subject(call, part, &body).is_here(&self.app).await? {
-            may(&caller, Some(Role::Acquire))?;
+        if !subject::subject(route.call, part, &body).is_here(&self.app).await? {
             return self.pass(&caller, Request::from_parts(head, Body::from(body))).await;
         }
-        let list = match call {
+        let list = match route.call {
             Call::TagFilter => merge::TAGS,
             Call::LimitFilter => merge::LIMITS,
             _ => return Ok(self.here(caller, Request::from_parts(head, Body::from(body))).await),
@@ -138,13 +143,7 @@ impl Proxy {
     }
 
     /// A page over both lists.
-    async fn merged(
-        &self,
-        caller: Caller,
-        list: List,
-        head: Parts,
-        body: Bytes,
-    ) -> Result<Response, Answer> {
+    async fn merged(&self, caller: Caller, list: List, head: Parts, body: Bytes) -> Result<Response, Answer> {
         let credentials = headers::credentials(&head.headers);
         let asked = request::body(&head.headers, Body::from(body.clone())).await?;
         let checked = validate::check(&forms::PAGE, asked.as_ref());
@@ -152,11 +151,13 @@ impl Proxy {
         let own = self.here(caller, Request::from_parts(head, Body::from(body))).await;
         let (StatusCode::OK, Ok(values)) = (own.status(), checked) else { return Ok(own) };
         let (offset, limit) = v1::page(&values);
+        // Those after it are on no page up to this one.
+        let last = offset.saturating_add(limit);
         let here: Vec<Value> = if list.key == merge::TAGS.key {
-            let shown = self.app.page(crate::limits::TAG_PREFIX, 0, usize::MAX).await?;
+            let shown = self.app.page(TAG_PREFIX, 0, last).await?;
             shown.iter().filter_map(|shown| serde_json::to_value(TagLimit::from(shown)).ok()).collect()
         } else {
-            let shown = self.app.page("", 0, usize::MAX).await?;
+            let shown = self.app.page("", 0, last).await?;
             shown.iter().filter_map(|shown| serde_json::to_value(GlobalLimit::from(shown)).ok()).collect()
         };
         let behind = self.link.list(list, &credentials).await.map_err(|failure| self.failed(&failure))?;

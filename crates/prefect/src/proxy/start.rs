@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use super::merge::LIMITS;
 use super::upstream::{Link, Upstream};
 use crate::app::Prefect;
+use crate::limits::Look;
 
 /// Why this server cannot stand before that one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,16 +56,13 @@ impl Prefect {
                 return;
             }
         };
-        let Ok(here) = self.page("", 0, usize::MAX).await else { return };
-        for shown in here {
-            let name = &*shown.limit.name;
-            if behind.iter().any(|row| row[LIMITS.key] == name) {
-                tracing::warn!(
-                    %upstream,
-                    limit = name,
-                    "the Prefect server behind has a limit of this name, too; the one here is in force, delete the other"
-                );
-            }
+        let names = behind.iter().filter_map(|row| Some(row[LIMITS.key].as_str()?.into())).collect();
+        for shown in self.limits(names, Look::Terms).await.unwrap_or_default() {
+            tracing::warn!(
+                %upstream,
+                limit = &*shown.limit.name,
+                "the Prefect server behind has a limit of this name, too; the one here is in force, delete the other"
+            );
         }
     }
 }
