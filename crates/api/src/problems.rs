@@ -62,7 +62,10 @@ pub(crate) fn body(error: BodyError) -> Problem {
 }
 
 pub(crate) fn no_route(path: &str) -> Problem {
-    let detail = format!("there is nothing at `{path}`; /openapi.json lists what there is");
+    let mut detail = format!("there is nothing at `{path}`; /openapi.json lists what there is");
+    if path.starts_with("/api/v1/") && path.ends_with('/') {
+        detail += " (after the last slash a name or id is missing; none is empty)";
+    }
     Problem::new(StatusCode::NOT_FOUND, "no-route", "There is nothing here", detail)
 }
 
@@ -99,6 +102,26 @@ pub(crate) fn unknown_limit(name: &str) -> Problem {
 pub(crate) fn unknown_id(id: Uuid) -> Problem {
     let detail = format!("no lease or ticket `{id}` is known; ends are remembered for 24 hours");
     Problem::new(StatusCode::NOT_FOUND, "unknown-id", "No lease or ticket has this id", detail).with("id", id)
+}
+
+/// There is no lease of this id, as its request waits for it.
+pub(crate) fn still_waits(id: Uuid) -> Problem {
+    let detail = format!("the request `{id}` still waits for its lease; ask at /api/v1/tickets/{id}");
+    Problem::new(StatusCode::NOT_FOUND, "not-granted", "There is no lease of this id yet", detail)
+        .with("id", id)
+}
+
+/// The id of a request that does not wait belongs to one that waits already.
+pub(crate) fn waits_already(id: Uuid) -> Problem {
+    let detail = format!("the request of this id waits as a ticket; ask at /api/v1/tickets/{id}");
+    Problem::new(StatusCode::CONFLICT, "still-waiting", "The request waits already", detail).with("id", id)
+}
+
+/// A ticket that is a lease by now is not withdrawn.
+pub(crate) fn is_a_lease(id: Uuid) -> Problem {
+    let detail =
+        format!("the ticket was granted and its lease lives; DELETE /api/v1/leases/{id} gives it back");
+    Problem::new(StatusCode::CONFLICT, "already-granted", "The ticket is a lease", detail).with("id", id)
 }
 
 pub(crate) fn revision_mismatch(current: Option<u64>) -> Problem {

@@ -5,7 +5,6 @@ use admit_kernel::{Command, Outcome, Part, Patience};
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::{Shared, leases};
 use crate::app::App;
@@ -35,18 +34,20 @@ pub(super) async fn batch(
     let commands: Vec<_> = ops.map(|(index, op)| command(&app, &format!("ops[{index}]"), op)).collect();
     let good = commands.iter().filter_map(|command| command.as_ref().ok().cloned()).collect();
     let mut outcomes = app.engine.execute_all(good).await.map_err(problems::engine)?.into_iter();
-    let results = commands.into_iter().map(|command| {
-        let done = command.and_then(|command| match outcomes.next() {
-            Some(outcome) => answer(&app, &command, outcome),
-            None => Err(problems::unexpected(&"fewer outcomes than commands")),
-        });
+    let mut results = Vec::with_capacity(commands.len());
+    for command in commands {
+        let done = match command.map(|command| (command, outcomes.next())) {
+            Ok((command, Some(outcome))) => answer(&app, &command, outcome).await,
+            Ok((_, None)) => Err(problems::unexpected(&"fewer outcomes than commands")),
+            Err(problem) => Err(problem),
+        };
         let (status, lease, problem) = match done {
             Ok((status, lease)) => (status, lease, None),
             Err(problem) => (problem.status(), None, Some(problem.to_json())),
         };
-        BatchResult { status: status.as_u16(), lease, problem }
-    });
-    Ok(axum::Json(BatchBody { results: results.collect() }))
+        results.push(BatchResult { status: status.as_u16(), lease, problem });
+    }
+    Ok(axum::Json(BatchBody { results }))
 }
 
 fn command(app: &App, at: &str, op: Value) -> Result<Command, Problem> {
@@ -76,30 +77,24 @@ fn command(app: &App, at: &str, op: Value) -> Result<Command, Problem> {
     }
 }
 
-fn answer(
+async fn answer(
     app: &App,
     command: &Command,
     outcome: Outcome,
 ) -> Result<(StatusCode, Option<LeaseBody>), Problem> {
     match command {
         Command::Renew { id, .. } => {
-            leases::renewed(app, *id, outcome).map(|lease| (StatusCode::OK, Some(lease)))
+            leases::renewed(app, *id, outcome).await.map(|lease| (StatusCode::OK, Some(lease)))
         }
-        Command::Release { id, .. } => leases::released(app, *id, outcome).map(|status| (status, None)),
+        Command::Release { .. } => leases::released(app, outcome).map(|status| (status, None)),
         _ => match outcome {
             Outcome::Granted(lease) => {
                 let now = app.now().max(lease.granted_at);
                 Ok((StatusCode::CREATED, Some(convert::lease(&lease, now))))
             }
-            Outcome::Waiting { id } => Err(still_waits(id)),
+            Outcome::Waiting { id } => Err(problems::waits_already(id)),
             Outcome::Denied(denial) => Err(problems::denial(*denial, app.now())),
             other => Err(problems::unexpected(&other)),
         },
     }
-}
-
-/// The id belongs to a request that waits already.
-fn still_waits(id: Uuid) -> Problem {
-    let detail = format!("the request of this id waits as a ticket; ask at /api/v1/tickets/{id}");
-    Problem::new(StatusCode::CONFLICT, "still-waiting", "The request waits already", detail).with("id", id)
 }

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use admit_http::Problem;
 use admit_kernel::{
-    Claim, Command, DEFAULT_POLL_TTL_MS, Denial, End, LeaseFilter, Outcome, Part, Patience, Time,
+    Claim, Command, DEFAULT_POLL_TTL_MS, Denial, End, LeaseFilter, Outcome, Part, Patience, State as Kernel,
+    Time,
 };
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -145,7 +146,7 @@ pub(super) async fn get(
     let found = app.look(move |state, now| match (state.lease(id), state.ended(id)) {
         (Some(lease), _) => Ok(convert::lease(lease, now)),
         (None, Some((how, at))) => Err(problems::gone(how, at, now)),
-        (None, None) => Err(problems::unknown_id(id)),
+        (None, None) => Err(no_lease(state, id)),
     });
     found.await?.map(axum::Json)
 }
@@ -163,14 +164,19 @@ pub(super) async fn renew(
 ) -> Result<axum::Json<LeaseBody>, Problem> {
     let ttl_ms = input.ttl_ms.map(|ms| convert::ttl("ttl_ms", ms)).transpose()?;
     let outcome = app.engine.execute(Command::Renew { id, ttl_ms }).await.map_err(problems::engine)?;
-    renewed(&app, id, outcome).map(axum::Json)
+    renewed(&app, id, outcome).await.map(axum::Json)
+}
+
+/// There is no lease of this id, nor was there; perhaps there will be.
+fn no_lease(state: &Kernel, id: Uuid) -> Problem {
+    if state.ticket(id).is_some() { problems::still_waits(id) } else { problems::unknown_id(id) }
 }
 
 /// What a renewal came to.
-pub(super) fn renewed(app: &App, id: Uuid, outcome: Outcome) -> Result<LeaseBody, Problem> {
+pub(super) async fn renewed(app: &App, id: Uuid, outcome: Outcome) -> Result<LeaseBody, Problem> {
     match outcome {
         Outcome::Renewed(lease) => Ok(convert::lease(&lease, app.now().max(lease.granted_at))),
-        Outcome::UnknownId => Err(problems::unknown_id(id)),
+        Outcome::UnknownId => Err(app.look(move |state, _| no_lease(state, id)).await?),
         Outcome::Denied(denial) => match *denial {
             Denial::Ended { how, at } => Err(problems::gone(how, at, app.now())),
             denial => Err(problems::denial(denial, app.now())),
@@ -179,9 +185,10 @@ pub(super) fn renewed(app: &App, id: Uuid, outcome: Outcome) -> Result<LeaseBody
     }
 }
 
-/// Gives a lease back. Also fine when it has ended already; withdraws the ticket of this id if it still waits.
+/// Gives a lease back. Also fine when it has ended already or never was, so that it can be repeated without
+/// knowing what became of the first; withdraws the ticket of this id if it still waits.
 #[utoipa::path(delete, path = "/leases/{id}", tag = "leases", params(("id" = Uuid, Path)),
-    responses((status = 204), (status = 404, body = ProblemBody)))]
+    responses((status = 204)))]
 pub(super) async fn release(
     _: Acquirer,
     State(app): Shared,
@@ -189,14 +196,15 @@ pub(super) async fn release(
 ) -> Result<StatusCode, Problem> {
     let command = Command::Release { id, part: Part::All, counts: true };
     let outcome = app.engine.execute(command).await.map_err(problems::engine)?;
-    released(&app, id, outcome)
+    released(&app, outcome)
 }
 
 /// What a release came to.
-pub(super) fn released(app: &App, id: Uuid, outcome: Outcome) -> Result<StatusCode, Problem> {
+pub(super) fn released(app: &App, outcome: Outcome) -> Result<StatusCode, Problem> {
     match outcome {
-        Outcome::Released { .. } | Outcome::Withdrawn { .. } => Ok(StatusCode::NO_CONTENT),
-        Outcome::UnknownId => Err(problems::unknown_id(id)),
+        Outcome::Released { .. } | Outcome::Withdrawn { .. } | Outcome::UnknownId => {
+            Ok(StatusCode::NO_CONTENT)
+        }
         Outcome::Denied(denial) if matches!(*denial, Denial::Ended { .. }) => Ok(StatusCode::NO_CONTENT),
         Outcome::Denied(denial) => Err(problems::denial(*denial, app.now())),
         other => Err(problems::unexpected(&other)),

@@ -56,15 +56,21 @@ pub(super) fn standing(state: &Kernel, id: Uuid, now: Time) -> Option<TicketBody
     state.ended(id).and_then(|(how, at)| convert::ticket_ended(id, how, at, now))
 }
 
-/// Takes a ticket out of its queue. Also fine when it has ended; a grant that nobody claimed is given back.
+/// Takes a ticket out of its queue. Also fine when it has ended; a grant that nobody claimed is given back, one
+/// that was claimed is not: that is a lease.
 #[utoipa::path(delete, path = "/tickets/{id}", tag = "tickets", params(("id" = Uuid, Path)),
-    responses((status = 204), (status = 404, body = ProblemBody)))]
+    responses((status = 204), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody, description = "It was granted and claimed, and its lease lives")))]
 pub(super) async fn withdraw(
     _: Acquirer,
     State(app): Shared,
     PathId(id): PathId,
 ) -> Result<StatusCode, Problem> {
     match app.engine.execute(Command::Withdraw { id }).await.map_err(problems::engine)? {
+        Outcome::Withdrawn { changed: false } => {
+            let is_held = app.look(move |state, _| state.lease(id).is_some()).await?;
+            if is_held { Err(problems::is_a_lease(id)) } else { Ok(StatusCode::NO_CONTENT) }
+        }
         Outcome::Withdrawn { .. } | Outcome::Released { .. } => Ok(StatusCode::NO_CONTENT),
         Outcome::UnknownId => Err(problems::unknown_id(id)),
         Outcome::Denied(denial) if matches!(*denial, Denial::Ended { .. }) => Ok(StatusCode::NO_CONTENT),

@@ -176,6 +176,16 @@ fn a_lease_is_renewed_released_and_then_gone() {
 }
 
 #[test]
+fn what_never_was_is_released_like_what_was() {
+    let server = server();
+    let id = "018f0000-0000-7000-8000-00000000dead";
+    assert_eq!(server.call("DELETE", &format!("/api/v1/leases/{id}"), "").status, 204);
+    let batch =
+        server.call("POST", "/api/v1/batch", &format!(r#"{{"ops":[{{"op":"release","id":"{id}"}}]}}"#));
+    assert_eq!(batch.json()["results"][0]["status"], 204, "{batch:?}");
+}
+
+#[test]
 fn a_repeated_id_is_the_same_request() {
     let server = server();
     server.limit("db", 2);

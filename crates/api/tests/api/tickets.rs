@@ -59,12 +59,43 @@ fn an_unknown_id_is_unknown_everywhere() {
         ("DELETE", format!("/api/v1/tickets/{id}")),
         ("GET", format!("/api/v1/leases/{id}")),
         ("POST", format!("/api/v1/leases/{id}/renew")),
-        ("DELETE", format!("/api/v1/leases/{id}")),
         ("GET", format!("/api/v1/explain/{id}")),
     ] {
         let answer = server.call(method, &path, "");
         assert_eq!((answer.status, &*answer.kind()), (404, "unknown-id"), "{method} {path}");
     }
+}
+
+#[test]
+fn a_ticket_is_no_lease_yet() {
+    let server = server();
+    server.limit("db", 1);
+    server.take("db");
+    let ticket = keep(&server, "db");
+    let lease = format!("/api/v1/leases/{}", ticket["id"].as_str().unwrap());
+    for (method, lease) in [("GET", lease.clone()), ("POST", format!("{lease}/renew"))] {
+        let answer = server.call(method, &lease, "");
+        assert_eq!((answer.status, &*answer.kind()), (404, "not-granted"), "{method}");
+        assert!(answer.body.contains(&path(&ticket)), "{answer:?}");
+    }
+    let ops = format!(r#"{{"ops":[{{"op":"renew","id":{}}}]}}"#, ticket["id"]);
+    let batch = server.call("POST", "/api/v1/batch", &ops).json();
+    assert_eq!(batch["results"][0]["problem"]["type"], "/problems/not-granted", "{batch}");
+}
+
+#[test]
+fn a_ticket_that_is_a_lease_is_released_not_withdrawn() {
+    let server = server();
+    server.limit("db", 1);
+    let first = server.take("db");
+    let ticket = keep(&server, "db");
+    server.call("DELETE", &format!("/api/v1/leases/{}", first["id"].as_str().unwrap()), "");
+    assert_eq!(server.get(&format!("{}?wait_ms=20000", path(&ticket))).json()["state"], "granted");
+    let held = server.call("DELETE", &path(&ticket), "");
+    assert_eq!((held.status, &*held.kind()), (409, "already-granted"), "{held:?}");
+    let lease = format!("/api/v1/leases/{}", ticket["id"].as_str().unwrap());
+    assert_eq!(server.call("DELETE", &lease, "").status, 204);
+    assert_eq!(server.call("DELETE", &path(&ticket), "").status, 204);
 }
 
 #[test]
