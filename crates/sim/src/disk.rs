@@ -157,7 +157,7 @@ impl Disk {
     pub fn open(&mut self, damage_snapshot: bool) {
         self.dead = false;
         self.torn = None;
-        // One damaged snapshot has to be survived, two need not.
+        // One damaged snapshot has to be survived, two at a time need not.
         if let [(_, true), (_, newest)] = &mut self.snapshots[..]
             && damage_snapshot
         {
@@ -259,9 +259,9 @@ impl Store for ModelStore {
     }
 
     fn latest_snapshot(&mut self) -> Result<Option<Snapshot>, Error> {
-        let disk = self.enter()?;
-        let newest =
-            disk.snapshots.iter().rev().find(|(_, whole)| *whole).map(|(snapshot, _)| snapshot.clone());
+        let mut disk = self.enter()?;
+        disk.snapshots.retain(|(_, whole)| *whole);
+        let newest = disk.snapshots.last().map(|(snapshot, _)| snapshot.clone());
         ModelStore::leave(disk, newest)
     }
 

@@ -245,7 +245,14 @@ impl Store for PostgresStore {
 
     fn latest_snapshot(&mut self) -> Result<Option<Snapshot>, Error> {
         let mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let found = self.transact(mode, async |link| snapshots::latest(&link.session).await)?;
+        let (found, damaged) = self.transact(mode, async |link| snapshots::latest(&link.session).await)?;
+        if !damaged.is_empty()
+            && let Err(error) =
+                self.transact("", async |link| snapshots::drop_damaged(&link.session, &damaged).await)
+        {
+            // A full disk keeps nobody from reading what is there.
+            tracing::warn!(?damaged, %error, "the damaged snapshots could not be dropped");
+        }
         self.snapshot_seq = found.as_ref().map_or(0, |snapshot| snapshot.head.seq);
         Ok(found)
     }

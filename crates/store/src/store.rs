@@ -20,7 +20,7 @@ pub trait Store: Send {
     /// stays so until a record of a greater epoch is committed.
     fn is_copy(&mut self) -> Result<bool, Error>;
 
-    /// The newest snapshot that is whole. One that is not is passed over, with a warning.
+    /// The newest snapshot that is whole. One that is not is passed over and dropped, with a warning.
     fn latest_snapshot(&mut self) -> Result<Option<Snapshot>, Error>;
 
     /// Records after `seq` in order: as many as fit in `max_bytes`, at least one if there is one.

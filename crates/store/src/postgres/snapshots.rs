@@ -29,8 +29,10 @@ const PART_BYTES: usize = 1 << 20;
 /// Snapshots that are kept: the newest, and the one before it should that be damaged.
 const KEPT: i64 = 2;
 
-/// The newest snapshot that is whole; within a transaction that sees the tables as they were at one moment.
-pub(super) async fn latest(session: &Session) -> Result<Option<Snapshot>, Failure> {
+/// The newest snapshot that is whole, and the records of newer ones that are not; within a transaction that sees
+/// the tables as they were at one moment.
+pub(super) async fn latest(session: &Session) -> Result<(Option<Snapshot>, Vec<u64>), Failure> {
+    let mut damaged = Vec::new();
     let sql = "SELECT seq, checksum, epoch, time_ms, format, hash FROM snapshots ORDER BY seq DESC";
     for row in session.query(sql, &[]).await? {
         let head = Head {
@@ -50,11 +52,23 @@ pub(super) async fn latest(session: &Session) -> Result<Option<Snapshot>, Failur
         }
         let bytes = bytes(session, head.seq).await?;
         if Snapshot::hash(&bytes) == number(&row, 5)? {
-            return Ok(Some(Snapshot { head, format, bytes }));
+            return Ok((Some(Snapshot { head, format, bytes }), damaged));
         }
         tracing::warn!(seq = head.seq, "a snapshot is damaged; going back to the one before it");
+        damaged.push(head.seq);
     }
-    Ok(None)
+    Ok((None, damaged))
+}
+
+/// Drops damaged snapshots: they must not be counted on, lest the log be cut that only they could replace.
+pub(super) async fn drop_damaged(session: &Session, damaged: &[u64]) -> Result<(), Failure> {
+    for &seq in damaged {
+        let seq = signed(seq);
+        for sql in ["DELETE FROM snapshots WHERE seq = $1", "DELETE FROM snapshot_parts WHERE seq = $1"] {
+            session.query(sql, &[(&seq, Type::INT8)]).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn bytes(session: &Session, seq: u64) -> Result<Vec<u8>, Failure> {

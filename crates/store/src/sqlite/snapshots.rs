@@ -75,8 +75,23 @@ pub(super) fn latest(connection: &Connection) -> Result<Option<Snapshot>, Error>
             return Ok(Some(Snapshot { head, format, bytes }));
         }
         tracing::warn!(seq = head.seq, "a snapshot is damaged; going back to the one before it");
+        drop_damaged(connection, head.seq);
     }
     Ok(None)
+}
+
+/// It must not be counted on, lest the log be cut that only it could replace.
+fn drop_damaged(connection: &Connection, seq: u64) {
+    let run = || -> rusqlite::Result<()> {
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute("DELETE FROM snapshots WHERE seq = ?1", [signed(seq)])?;
+        transaction.execute("DELETE FROM snapshot_parts WHERE seq = ?1", [signed(seq)])?;
+        transaction.commit()
+    };
+    if let Err(error) = run() {
+        // A full disk keeps nobody from reading what is there.
+        tracing::warn!(seq, %error, "the damaged snapshot could not be dropped");
+    }
 }
 
 pub(super) fn save(connection: &mut Connection, snapshot: &Snapshot) -> Result<(), Error> {

@@ -34,6 +34,7 @@ macro_rules! store_suite {
             a_query_without_a_limit_is_stopped,
             a_snapshot_comes_back_whole,
             a_damaged_snapshot_is_passed_over,
+            a_damaged_snapshot_does_not_count_as_the_last_but_one,
             only_two_snapshots_stay,
             nothing_is_dropped_before_the_last_but_one_snapshot,
             young_history_stays,
@@ -280,6 +281,22 @@ pub fn a_damaged_snapshot_is_passed_over(home: &dyn Home) {
     save_snapshot(&mut *store, b"second");
     home.tamper("UPDATE snapshot_parts SET bytes = CAST('secund' AS BLOB) WHERE seq = 2");
     assert_eq!(store.latest_snapshot().unwrap(), Some(first));
+}
+
+pub fn a_damaged_snapshot_does_not_count_as_the_last_but_one(home: &dyn Home) {
+    let mut store = home.open(&[]).unwrap();
+    fill(&mut *store, 1);
+    let first = save_snapshot(&mut *store, b"first");
+    fill(&mut *store, 1);
+    save_snapshot(&mut *store, b"second");
+    home.tamper("UPDATE snapshot_parts SET bytes = CAST('secund' AS BLOB) WHERE seq = 2");
+    store.latest_snapshot().unwrap();
+    fill(&mut *store, 1);
+    save_snapshot(&mut *store, b"third");
+    store.truncate(NO_BYTES, 0).unwrap();
+    home.tamper("UPDATE snapshot_parts SET bytes = CAST('thrid' AS BLOB) WHERE seq = 3");
+    assert_eq!(store.latest_snapshot().unwrap(), Some(first));
+    assert_eq!(first_seq(&mut *store), 2, "what the first does not have is still there");
 }
 
 pub fn only_two_snapshots_stay(home: &dyn Home) {
