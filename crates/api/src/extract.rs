@@ -90,8 +90,9 @@ fn for_people(message: &str) -> String {
     let message = message.rfind(" at line ").map_or(message, |place| &message[..place]);
     let Some((wrong, expected)) = message.split_once("expected ") else { return message.to_owned() };
     let expected = match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 up",
-        "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "u32" => "a whole number from 0 to 4294967295",
+        "i32" => "a whole number from -2147483648 to 2147483647",
+        "u64" | "usize" => "a whole number from 0 up, below 2^64",
         "f64" => "a number",
         "a sequence" => "an array",
         "a map" => "an object",

@@ -71,7 +71,7 @@ pub(crate) fn acquire(
 fn claim(input: &wire::ClaimInput, at: &str, if_missing: IfMissing) -> Result<Claim, Problem> {
     let path = |field: &str| format!("{at}.{field}");
     let key = input.key.as_deref().map(|key| name(&path("key"), key)).transpose()?;
-    let slots = u32_within(&path("slots"), input.slots, 1)?;
+    let slots = self::slots(&path("slots"), input.slots, 1)?;
     let Some(limit) = &input.limit else {
         let key = key.ok_or_else(|| invalid(at, Value::Null, "name a `limit`, or a `key` with `max`"))?;
         let max = input.max.ok_or_else(|| {
@@ -99,12 +99,12 @@ fn claim(input: &wire::ClaimInput, at: &str, if_missing: IfMissing) -> Result<Cl
 
 fn terms(
     at: &str,
-    max: u32,
+    max: u64,
     window: Option<wire::WindowBody>,
     decay_per_second: Option<f64>,
 ) -> Result<Terms, Problem> {
     let path = |field: &str| if at.is_empty() { field.to_owned() } else { format!("{at}.{field}") };
-    let max = u32_within(&path("max"), max, 0)?;
+    let max = slots(&path("max"), max, 0)?;
     let refill = match (window, decay_per_second) {
         (None, None) => Refill::Release,
         (Some(_), Some(decay)) => {
@@ -133,7 +133,7 @@ fn nano(field: &str, per_second: f64) -> Result<u64, Problem> {
     if nano >= 1.0 && nano <= MAX_DECAY_NANO as f64 {
         return Ok(nano as u64);
     }
-    Err(invalid(field, per_second, &format!("slots per second, more than 0, at most {MAX_SLOTS}")))
+    Err(invalid(field, per_second, &format!("0.000000001 to {MAX_SLOTS} slots per second")))
 }
 
 /// The limit that a request defines. `source` is the owner it has already, if it has one.
@@ -197,11 +197,10 @@ pub(crate) fn within(field: &str, value: u64, min: u64, max: u64) -> Result<u64,
     }
 }
 
-fn u32_within(field: &str, value: u32, min: u32) -> Result<u32, Problem> {
-    if (min..=MAX_SLOTS).contains(&value) {
-        return Ok(value);
-    }
-    Err(invalid(field, value, &format!("{min} to {MAX_SLOTS} slots")))
+/// A number of slots. The wire takes any number, so that one beyond the bound is told the bound.
+fn slots(field: &str, value: u64, min: u32) -> Result<u32, Problem> {
+    let slots = u32::try_from(value).ok().filter(|slots| (min..=MAX_SLOTS).contains(slots));
+    slots.ok_or_else(|| invalid(field, value, &format!("{min} to {MAX_SLOTS} slots")))
 }
 
 fn text(field: &str, text: &str) -> Result<Name, Problem> {

@@ -60,7 +60,7 @@ fn default_ttl_ms() -> Option<u64> {
     Some(60_000)
 }
 
-fn one() -> u32 {
+fn one() -> u64 {
     1
 }
 
@@ -76,11 +76,12 @@ pub struct ClaimInput {
     pub key: Option<String>,
     /// How many.
     #[serde(default = "one")]
-    #[schema(default = 1, minimum = 1)]
-    pub slots: u32,
+    #[schema(default = 1, minimum = 1, maximum = 1_000_000_000)]
+    pub slots: u64,
     /// Slots that may be in use, where no limit says it.
     #[serde(default)]
-    pub max: Option<u32>,
+    #[schema(maximum = 1_000_000_000)]
+    pub max: Option<u64>,
     /// A span of the past that counts too, where no limit says it.
     #[serde(default, deserialize_with = "object::optional")]
     pub window: Option<WindowBody>,

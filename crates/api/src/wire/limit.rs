@@ -15,7 +15,8 @@ pub struct LimitInput {
     #[serde(default)]
     pub name: Option<String>,
     /// Slots that may be in use at once, or the capacity of the window or bucket. 0 is closed: requests queue.
-    pub max: u32,
+    #[schema(maximum = 1_000_000_000)]
+    pub max: u64,
     /// A span of the past that counts too.
     #[serde(default, deserialize_with = "object::optional")]
     pub window: Option<WindowBody>,

@@ -102,6 +102,28 @@ fn a_wrong_field_is_named_with_its_value() {
 }
 
 #[test]
+fn a_bound_is_named_at_both_ends() {
+    let server = server();
+    let check = |method: &str, path: &str, body: &str, bound: &str| {
+        let detail = server.call(method, path, body).json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(bound), "{body}: {detail}");
+    };
+    let put = |body: &str, bound: &str| check("PUT", "/api/v1/limits/x", body, bound);
+    put(r#"{"max":4294967296}"#, "0 to 1000000000 slots");
+    put(r#"{"max":99999999999}"#, "0 to 1000000000 slots");
+    put(r#"{"max":99999999999999999999999}"#, "below 2^64");
+    put(r#"{"max":1,"decay_per_second":1e-10}"#, "0.000000001 to 1000000000 slots per second");
+    put(r#"{"max":1,"queue":{"max_len":4294967296}}"#, "from 0 to 4294967295");
+    put(r#"{"max":1,"window":{"ms":99999999999}}"#, "1 to 2678400000");
+    let acquire = |body: &str, bound: &str| check("POST", "/api/v1/leases", body, bound);
+    acquire(r#"{"claims":[{"limit":"x","slots":4294967297}]}"#, "1 to 1000000000 slots");
+    acquire(r#"{"claims":[{"key":"x","max":1099511627776}]}"#, "0 to 1000000000 slots");
+    acquire(r#"{"claims":[],"priority":1099511627776}"#, "from -2147483648 to 2147483647");
+    acquire(r#"{"claims":[{"limit":"x"}],"ttl_ms":1}"#, "1000 to 604800000");
+    check("PUT", "/api/v1/limits/", r#"{"max":1}"#, "a name or id is missing");
+}
+
+#[test]
 fn a_name_of_ten_kilobytes_is_too_long_wherever_it_is() {
     let server = server();
     let long = "n".repeat(10_240);
