@@ -1,7 +1,7 @@
 //! A Python environment of the project's own, with the clients that tests run against the server. It lies under
 //! `.cache/` and is never a part of the product.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::command::{root, run as run_program};
@@ -56,7 +56,7 @@ fn has_venv() -> bool {
     quiet("python3", &["-c", "import ensurepip, venv"])
 }
 
-fn starts(python: &PathBuf) -> bool {
+fn starts(python: &Path) -> bool {
     python.is_file() && quiet(&python.display().to_string(), &["-c", "import prefect.client"])
 }
 
