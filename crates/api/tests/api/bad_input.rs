@@ -1,6 +1,6 @@
 //! Whatever is sent: a clear answer that names the field, or a bound; and the server stays up.
 
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -223,4 +223,21 @@ fn what_is_not_http_is_refused() {
     let smuggled =
         "POST /api/v1/leases HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n{}";
     assert_eq!(server.raw(smuggled.as_bytes()).status, 400);
+}
+
+#[test]
+fn nothing_is_smuggled_behind_two_lengths() {
+    let server = server();
+    for (first, second) in [
+        ("content-length: 5", "transfer-encoding: chunked"),
+        ("transfer-encoding: chunked", "content-length: 5"),
+    ] {
+        let mut socket = BufReader::new(server.connect());
+        let post = format!("POST /api/v1/leases HTTP/1.1\r\nhost: {}\r\n", server.address);
+        let smuggled = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\n\r\n", server.address);
+        write!(socket.get_mut(), "{post}{first}\r\n{second}\r\n\r\n0\r\n\r\n{smuggled}").unwrap();
+        assert_eq!(Answer::read(&mut socket).status, 422, "the chunked body is empty");
+        // Closed, be it with an end or a reset: what followed is answered by nobody.
+        assert!(!matches!(socket.read(&mut [0; 1]), Ok(1)), "{first}");
+    }
 }
