@@ -4,6 +4,9 @@
 const UNITS: [(&str, u64); 6] =
     [("w", 7 * 86_400_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
+/// What the server takes as a lease's time to live.
+const TTL_MS: std::ops::RangeInclusive<u64> = 1_000..=7 * 86_400_000;
+
 /// Milliseconds of a duration: numbers with a unit each, added up.
 ///
 /// # Errors
@@ -27,6 +30,9 @@ pub fn parse_ms(text: &str) -> Result<u64, String> {
         if number.is_empty() {
             return Err(wrong("a whole number is missing"));
         }
+        if tail.starts_with(['.', ',']) {
+            return Err(wrong("only whole numbers are read"));
+        }
         if unit.is_empty() {
             return Err(wrong(&format!("{number} has no unit")));
         }
@@ -42,6 +48,15 @@ pub fn parse_ms(text: &str) -> Result<u64, String> {
         rest = tail;
     }
     Ok(total)
+}
+
+/// Milliseconds of a lease's time to live.
+///
+/// # Errors
+/// See [`parse_ms`]; it is too short or too long.
+pub fn parse_ttl_ms(text: &str) -> Result<u64, String> {
+    let ms = parse_ms(text)?;
+    if TTL_MS.contains(&ms) { Ok(ms) } else { Err("it must be 1s to 7d".to_owned()) }
 }
 
 /// A duration in its largest two units, rounded to seconds, for people: `1h 30m`, `12s`, `0s`.
@@ -98,7 +113,7 @@ mod tests {
         check("30", "30 has no unit");
         check("30 s", "30 has no unit");
         check("-5s", "a whole number is missing");
-        check("1.5s", "1 has no unit");
+        check("1.5s", "only whole numbers are read");
         check("5sec", "there is no unit 'sec'");
         check("99999999999999999999s", "it is too long");
         check("9999999999999999w", "it is too long");

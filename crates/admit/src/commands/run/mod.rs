@@ -3,11 +3,13 @@
 //! The main thread asks for the slot, starts the command, waits for it and gives the slot back. It must be
 //! the main thread that starts it: the kernel sends the parent-death signal when the *thread* that forked
 //! dies. Beside it: [`signals`] passes signals on, [`keep`] renews the lease, [`watch`] tells the user how
-//! long the queue is.
+//! long the queue is, and [`guard`], a process, kills the command when we cannot.
 
 mod child;
+mod guard;
 mod keep;
 mod signals;
+mod terminal;
 mod wait;
 mod watch;
 
@@ -41,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_ms)]
     wait: Option<u64>,
     /// How long the slot outlives an `admit run` that cannot renew it (1s to 7d)
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse_ms, default_value = "30s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_ttl_ms, default_value = "30s")]
     ttl: u64,
     /// What to do when the slot is lost while the command runs
     #[arg(long, value_name = "WHAT", default_value = "kill")]
@@ -57,7 +59,9 @@ pub struct Args {
 /// What to do when the slot is lost while the command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnLost {
-    /// End the command: another may hold the slot by now
+    /// End the command, and all that it has started, before another may hold the slot: SIGTERM when a fifth
+    /// of --ttl is left (10s at most) and no renewal succeeds, SIGKILL before the end. Where an operator took
+    /// the slot: SIGTERM at once, SIGKILL a second later
     Kill,
     /// Say so and let it run on
     Warn,
@@ -113,9 +117,9 @@ pub fn run(args: &Args) -> Outcome {
 /// Starts the command, keeps what `keeper` makes while it runs, and gives its exit code.
 fn run_child<K>(job: &Job, args: &Args, lease: Option<&Lease>, keeper: impl FnOnce() -> K) -> u8 {
     match job.start(&args.command, lease) {
-        Ok(child) => {
+        Ok(started) => {
             let keeper = keeper();
-            let code = job.wait(child);
+            let code = job.wait(started);
             drop(keeper);
             code
         }

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use admit_client::Client;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::SignalsInfo;
-use signal_hook::iterator::exfiltrator::WithOrigin;
-use signal_hook::low_level::siginfo::Cause;
+use signal_hook::iterator::Signals;
 use uuid::Uuid;
 
 use super::child::{Interrupted, Job};
@@ -27,20 +25,17 @@ const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// The handlers cannot be set.
 pub fn start(job: &Arc<Job>, client: &Client) -> io::Result<()> {
-    let mut signals = SignalsInfo::<WithOrigin>::new(ENDING.iter().chain(&OTHER))?;
+    let mut signals = Signals::new(ENDING.iter().chain(&OTHER))?;
     let (job, client) = (Arc::clone(job), client.with_timeout(GIVE_BACK_TIMEOUT));
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for origin in &mut signals {
-            let signal = origin.signal;
+        for signal in &mut signals {
             if !ENDING.contains(&signal) {
-                job.signal(signal);
+                job.signal_command(signal);
                 continue;
             }
             match job.interrupt() {
                 Interrupted::Waiting(id) => end_wait(&client, id, signal),
                 Interrupted::Again => exit(signal),
-                // A terminal tells the whole foreground group: the command has it already.
-                Interrupted::Running if origin.cause == Cause::Kernel => {}
                 Interrupted::Running => job.signal(signal),
             }
         }
