@@ -16,12 +16,17 @@ use crate::commands::Cli;
 use crate::output::{RED, paint};
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    let cli = Cli::parse();
+    match cli.run() {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            output::note(format_args!("{}: {failure}", paint(RED, "error")));
-            if let Some(hint) = failure.hint() {
-                output::note(hint);
+            if cli.json {
+                output::problem(&failure.problem());
+            } else {
+                output::note(format_args!("{}: {}", paint(RED, "error"), failure.sentence()));
+                if let Some(hint) = failure.hint() {
+                    output::note(hint);
+                }
             }
             ExitCode::from(failure.code())
         }

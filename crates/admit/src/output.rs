@@ -1,6 +1,6 @@
 //! What commands print: aligned tables for people, JSON for programs, colours only on a terminal.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -51,6 +51,14 @@ pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr().lock(), "admit: {text}");
 }
 
+/// Prints why a command failed as JSON, on standard error.
+pub fn problem(problem: &serde_json::Value) {
+    let _ = writeln!(anstream::stderr().lock(), "{problem}");
+}
+
+/// The characters of a cell that a terminal shows; a name may have five hundred.
+const MAX_CELL: usize = 60;
+
 /// Rows of text under a heading, aligned. A cell may be styled.
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -73,15 +81,21 @@ impl Table {
     /// # Errors
     /// The output is closed.
     pub fn print(&self, empty: &str) -> Outcome {
-        if self.rows.len() < 2 { line(empty) } else { line(self.render()) }
+        if self.rows.len() < 2 {
+            return line(empty);
+        }
+        // Programs get all of it.
+        line(self.render(if io::stdout().is_terminal() { MAX_CELL } else { usize::MAX }))
     }
 
-    fn render(&self) -> String {
+    fn render(&self, widest: usize) -> String {
         let columns = self.rows[0].len();
+        let shorten = |row: &Vec<String>| row.iter().map(|cell| shorten(cell, widest)).collect();
+        let rows: Vec<Vec<String>> = self.rows.iter().map(shorten).collect();
         let widths: Vec<usize> =
-            (0..columns).map(|c| self.rows.iter().map(|row| width(&row[c])).max().unwrap_or(0)).collect();
+            (0..columns).map(|c| rows.iter().map(|row| width(&row[c])).max().unwrap_or(0)).collect();
         let mut lines = Vec::new();
-        for (at, row) in self.rows.iter().enumerate() {
+        for (at, row) in rows.iter().enumerate() {
             let mut text = String::new();
             for (c, cell) in row.iter().enumerate() {
                 let pad = " ".repeat(widths[c] - width(cell));
@@ -101,6 +115,18 @@ fn width(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().chars().count()
 }
 
+/// A text that takes no more than `widest` columns: its middle is left out, as names often differ at their
+/// ends. What is shortened loses its style.
+fn shorten(text: &str, widest: usize) -> String {
+    if width(text) <= widest {
+        return text.to_owned();
+    }
+    let plain: Vec<char> = anstream::adapter::strip_str(text).to_string().chars().collect();
+    let (head, tail) = (widest / 2, widest - widest / 2 - 1);
+    let parts = [&plain[..head], &['\u{2026}'], &plain[plain.len() - tail..]];
+    parts.concat().into_iter().collect()
+}
+
 /// Text from elsewhere on one line: control characters could move a terminal's cursor.
 pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -115,8 +141,17 @@ mod tests {
         let mut table = Table::new(&["NAME", "MAX"], &[1]);
         table.row(["ü".into(), "5".into()]);
         table.row([paint(RED, "longer"), "1000".into()]);
-        let plain = anstream::adapter::strip_str(&table.render()).to_string();
+        let plain = anstream::adapter::strip_str(&table.render(usize::MAX)).to_string();
         assert_eq!(plain, "NAME     MAX\nü          5\nlonger  1000");
+    }
+
+    #[test]
+    fn what_is_too_wide_loses_its_middle() {
+        let check = |text: &str, expect: &str| assert_eq!(shorten(text, 5), expect);
+        check("short", "short");
+        check("longer", "lo\u{2026}er");
+        check(&paint(RED, "short"), &paint(RED, "short"));
+        check(&paint(RED, "ümläut"), "üm\u{2026}ut");
     }
 
     #[test]

@@ -124,6 +124,63 @@ fn a_wrong_file_changes_nothing() {
 }
 
 #[test]
+fn a_file_of_which_one_limit_is_refused_changes_nothing_and_names_it() {
+    let server = Server::start();
+    server.ok(&["limit", "set", "b", "--max", "5"]);
+    server.ok(&["limit", "pause", "b", "--for", "1h"]);
+    let before = json(&server, &["limit", "get", "b", "--json"]);
+    let file = "[limits.a]\nmax = 1\n[limits.b]\nmax = 9\n[limits.c]\nmax = 1\nmatch = [\"\"]\n[limits.d]\nmax = 1\n";
+    std::fs::write(server.file("limits.toml"), file).unwrap();
+    let output = server.call(&["limit", "apply", "limits.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("limit 'c': ") && said.contains("nothing is changed"), "{said}");
+    let limits = json(&server, &["limit", "ls", "--json"]);
+    assert_eq!(limits.as_array().unwrap().len(), 1, "{limits}");
+    let field = |limit: &Value, field: &str| limit[field].clone();
+    for name in ["name", "max", "paused_until"] {
+        assert_eq!(field(&limits[0], name), field(&before, name), "{name}");
+    }
+}
+
+#[test]
+fn failures_are_json_where_asked_for() {
+    let server = Server::start();
+    let check = |args: &[&str], status: u16, code: i32| {
+        let output = server.call(args);
+        let problem: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {problem}");
+        assert_eq!(problem["exit_code"], code);
+        assert_eq!(problem["status"].as_u64().unwrap_or(0), u64::from(status), "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+    };
+    check(&["limit", "get", "none", "--json"], 404, 1);
+    check(&["acquire", "none", "--ttl", "1m", "--json"], 422, 1);
+    check(&["limit", "apply", "no-such-file.toml", "--json"], 0, 1);
+}
+
+#[test]
+fn what_is_wrong_is_said_in_the_words_of_the_command_line() {
+    let server = Server::start();
+    let check = |args: &[&str], says: &[&str], not: &str| {
+        let said = text(&server.call(args).stderr);
+        for part in says {
+            assert!(said.contains(part), "{args:?}: {said} lacks {part:?}");
+        }
+        assert!(not.is_empty() || !said.contains(not), "{args:?}: {said}");
+    };
+    check(
+        &["acquire", "none", "--ttl", "1m"],
+        &["no limit 'none'", "admit limit set NAME --max N"],
+        "if_missing",
+    );
+    check(&["limit", "set", "a", "--max", "99999999999"], &["4294967295"], "");
+    check(&["limit", "set", "", "--max", "1"], &["a value is required"], "/api/v1");
+    check(&["acquire", "a", "--ttl", "0.5s"], &["whole number", "250ms"], "no unit");
+    check(&["run", "a", "--ttl", "500ms", "--", "true"], &["--ttl", "1s to 7d"], "ttl_ms");
+}
+
+#[test]
 fn slots_are_held_across_commands() {
     let server = Server::start();
     server.ok(&["limit", "set", "db", "--max", "2"]);
@@ -139,7 +196,7 @@ fn slots_are_held_across_commands() {
     server.ok(&["release", id]);
     assert_eq!(server.call(&["renew", id]).status.code(), Some(1));
     assert_eq!(server.ok(&["leases"]), "nobody holds a slot\n");
-    // A limit per key, and a key of its own terms beside a limit.
+    // A limit per key, and a key of its own terms.
     server.ok(&["acquire", "db", "--ttl", "1m", "--key", "tenant/1", "--slots", "2"]);
     server.ok(&["acquire", "db", "--ttl", "1m", "--key", "tenant/2", "--slots", "2"]);
     server.ok(&["acquire", "db", "--ttl", "1m", "--key", "host/a", "--max", "1"]);

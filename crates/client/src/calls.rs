@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::client::segment;
 use crate::{
-    Acquire, Acquired, Client, Error, Key, Lease, Limit, LimitSpec, NewToken, Page, Renewed, Status, Ticket,
-    Token, TokenRequest,
+    Acquire, Acquired, Client, Error, Expected, Key, Lease, Limit, LimitSpec, NewToken, Page, Renewed,
+    Status, Ticket, Token, TokenRequest,
 };
 
 /// No body.
@@ -91,14 +91,13 @@ impl Client {
 
 /// Limits and keys.
 impl Client {
-    /// Defines a limit, or changes it; with a revision only if that is the one it has (0: none).
+    /// Defines a limit, or changes it; only if it still is as expected, where that is said.
     ///
     /// # Errors
-    /// Status 412 when it has another revision, 422 when a field is wrong.
-    pub fn set_limit(&self, limit: &LimitSpec, if_revision: Option<u64>) -> Result<Limit, Error> {
+    /// Status 412 when it is not as expected, 422 when a field is wrong.
+    pub fn set_limit(&self, limit: &LimitSpec, expected: Option<Expected<'_>>) -> Result<Limit, Error> {
         let path = limit_path(&limit.name, "");
-        let if_match = if_revision.map(|revision| format!("\"{revision}\""));
-        self.call(Method::PUT, &path, Some(limit), if_match.as_deref(), 0)?.json()
+        self.call(Method::PUT, &path, Some(limit), expected, 0)?.json()
     }
 
     /// The limit of this name.
@@ -117,13 +116,12 @@ impl Client {
         self.list("/api/v1/limits", "")
     }
 
-    /// Removes a limit. Leases keep what they hold.
+    /// Removes a limit; only if it still is as expected, where that is said. Leases keep what they hold.
     ///
     /// # Errors
-    /// Status 404 when there is none, 409 when it is another's.
-    pub fn remove_limit(&self, name: &str, if_revision: Option<u64>) -> Result<(), Error> {
-        let if_match = if_revision.map(|revision| format!("\"{revision}\""));
-        self.call(Method::DELETE, &limit_path(name, ""), NONE, if_match.as_deref(), 0).map(drop)
+    /// Status 404 when there is none, 409 when it is another's, 412 when it is not as expected.
+    pub fn remove_limit(&self, name: &str, expected: Option<Expected<'_>>) -> Result<(), Error> {
+        self.call(Method::DELETE, &limit_path(name, ""), NONE, expected, 0).map(drop)
     }
 
     /// Admits nothing through a limit for so many milliseconds; none: until it is resumed.

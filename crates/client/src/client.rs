@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::{Agent, Body, Proxy, Timeout};
 
-use crate::{Error, Problem};
+use crate::{Error, Expected, Problem};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,7 +94,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<&B>,
-        if_match: Option<&str>,
+        expected: Option<Expected<'_>>,
         wait_ms: u64,
     ) -> Result<Answer, Error> {
         let away = |error: ureq::Error| self.away(&error);
@@ -102,9 +102,11 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        if let Some(if_match) = if_match {
-            request = request.header("if-match", if_match);
-        }
+        request = match expected {
+            None => request,
+            Some(Expected::Absent) => request.header("if-none-match", "*"),
+            Some(Expected::Is(limit)) => request.header("if-match", limit.etag()),
+        };
         let bytes = match body {
             None => Vec::new(),
             Some(body) => {
@@ -147,16 +149,11 @@ impl Client {
     }
 
     fn away(&self, error: &ureq::Error) -> Error {
-        let connected = match error {
-            ureq::Error::Io(e) => !matches!(
-                e.kind(),
-                ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
-            ),
-            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => false,
-            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => false,
-            _ => true,
-        };
-        Error::Unreachable { url: self.url.clone(), reason: plain(error), connected }
+        let url = self.url.clone();
+        match setup(error, self.url.starts_with("https")) {
+            Some(reason) => Error::Setup { url, reason },
+            None => Error::Unreachable { url, reason: plain(error), connected: had_connection(error) },
+        }
     }
 
     fn unexpected(&self, status: u16, reason: &dyn std::fmt::Display) -> Error {
@@ -183,6 +180,66 @@ pub(crate) fn segment(name: &str) -> String {
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare == "localhost" || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+/// Whether there was a connection that worked before it failed.
+fn had_connection(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(e) => matches!(
+            e.kind(),
+            ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::UnexpectedEof
+                | ErrorKind::TimedOut
+        ),
+        ureq::Error::Timeout(which) => !matches!(which, Timeout::Connect | Timeout::Resolve),
+        // An answer was cut off.
+        ureq::Error::Protocol(_) => true,
+        _ => false,
+    }
+}
+
+/// What is wrong where trying again changes nothing, and the way out.
+fn setup(error: &ureq::Error, is_https: bool) -> Option<String> {
+    match error {
+        ureq::Error::Rustls(e) => Some(tls(e)),
+        ureq::Error::Io(e) => e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(tls),
+        ureq::Error::Tls(what) => Some(format!("TLS: {what}")),
+        ureq::Error::Pem(e) => Some(format!("the certificates to trust cannot be read: {e}")),
+        ureq::Error::BadUri(what) => Some(format!("it is no address: {what}")),
+        ureq::Error::InvalidProxyUrl => Some("the proxy's address (HTTP_PROXY ...) is none".to_owned()),
+        // The first bytes of an answer in TLS are no line of HTTP.
+        ureq::Error::Protocol(e) if !is_https => {
+            Some(format!("it does not answer in HTTP ({e}); does it want https://?"))
+        }
+        _ => None,
+    }
+}
+
+/// What is wrong with TLS, and the way out.
+fn tls(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Bad;
+    let trust = "SSL_CERT_FILE=FILE.pem names certificates to trust";
+    match error {
+        rustls::Error::InvalidCertificate(bad) => match bad {
+            Bad::UnknownIssuer => {
+                format!("nobody who is trusted has signed its certificate; {trust}")
+            }
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+                "its certificate is for another host; use the name that it is for".to_owned()
+            }
+            Bad::Expired | Bad::ExpiredContext { .. } => "its certificate has expired".to_owned(),
+            // Libraries wrap this one, and say only its name.
+            other if format!("{other:?}").contains("CaUsedAsEndEntity") => format!(
+                "its certificate is an authority's own, not a server's (make one with \
+                 `-addext basicConstraints=critical,CA:FALSE`); {trust}"
+            ),
+            other => format!("its certificate is not accepted: {other}; {trust}"),
+        },
+        rustls::Error::InvalidMessage(_) => "it does not answer in TLS; does it want http://?".to_owned(),
+        other => format!("TLS: {other}"),
+    }
 }
 
 /// What the network said, without the library's prefixes.

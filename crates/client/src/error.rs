@@ -19,6 +19,15 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The way to the server is set up wrong, and trying again changes nothing: a certificate that is not
+    /// trusted, TLS spoken to a server without it or the other way round.
+    #[error("{url} cannot be talked to: {reason}")]
+    Setup {
+        /// The server's address.
+        url: String,
+        /// What is wrong, and the way out.
+        reason: String,
+    },
     /// No answer came: nobody listens there, the network is down, the server went away in between. Whether
     /// the call took effect is not known; every call may be repeated.
     #[error("no answer from {url}: {reason}")]
@@ -27,7 +36,7 @@ pub enum Error {
         url: String,
         /// What the network said.
         reason: String,
-        /// Whether there was a connection, so that the server may have got the request.
+        /// Whether there was a connection that worked, so that the server may have got the request.
         connected: bool,
     },
     /// The server said no, and why.
@@ -52,7 +61,19 @@ impl Error {
         match self {
             Error::Problem(problem) => Some(problem.status),
             Error::Unexpected { status, .. } => Some(*status),
-            Error::InvalidUrl { .. } | Error::Unreachable { .. } => None,
+            Error::InvalidUrl { .. } | Error::Setup { .. } | Error::Unreachable { .. } => None,
+        }
+    }
+
+    /// Whether no slot came in time: the line is full, the patience of the request or of the limit is over, or
+    /// a newer request took its place.
+    #[must_use]
+    pub fn is_no_slot(&self) -> bool {
+        match self {
+            Error::Problem(problem) => {
+                problem.status == 429 || matches!(problem.how(), Some("timed-out" | "replaced"))
+            }
+            _ => false,
         }
     }
 
@@ -91,6 +112,16 @@ impl Problem {
     #[must_use]
     pub fn slug(&self) -> &str {
         self.kind.rsplit(['/', ':', '#']).next().unwrap_or_default()
+    }
+
+    /// How the request or lease has ended, in a word, where that is the problem.
+    #[must_use]
+    pub fn how(&self) -> Option<&str> {
+        match (self.slug(), self.more.get("how")) {
+            (_, Some(how)) => how.as_str(),
+            ("replaced", None) => Some("replaced"),
+            _ => None,
+        }
     }
 }
 

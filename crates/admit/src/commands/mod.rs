@@ -27,7 +27,7 @@ pub struct Cli {
     command: Command,
     /// Print JSON, for programs
     #[arg(long, global = true, display_order = 1_000)]
-    json: bool,
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

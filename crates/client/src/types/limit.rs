@@ -60,7 +60,7 @@ pub struct Limit {
     /// Its definition.
     #[serde(flatten)]
     pub spec: LimitSpec,
-    /// Grows with every change of it; `If-Match` takes it.
+    /// Grows with every change of its definition.
     #[serde(default)]
     pub revision: u64,
     /// Slots in use.
@@ -81,6 +81,27 @@ pub struct Limit {
     /// Requests that it would have made wait, while it is observed.
     #[serde(default)]
     pub would_have_waited: u64,
+}
+
+impl Limit {
+    /// Its `ETag`: definition and pause.
+    pub(crate) fn etag(&self) -> String {
+        let revision = self.revision;
+        match (self.paused, &self.paused_until) {
+            (_, Some(until)) => format!("\"{revision}-paused-{until}\""),
+            (true, None) => format!("\"{revision}-paused\""),
+            (false, None) => format!("\"{revision}\""),
+        }
+    }
+}
+
+/// What a limit must be for a change to be made.
+#[derive(Debug, Clone, Copy)]
+pub enum Expected<'a> {
+    /// There is none.
+    Absent,
+    /// It is as it was shown here: definition and pause.
+    Is(&'a Limit),
 }
 
 /// A span of the past.

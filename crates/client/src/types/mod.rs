@@ -11,7 +11,7 @@ pub use admin::{ListenerStatus, NewToken, Role, Status, Token, TokenRequest};
 pub use block::{Block, EtaKind, Holder};
 pub use key::Key;
 pub use lease::{Acquire, Acquired, Claim, Lease, OnTimeout, Renewed, Ticket};
-pub use limit::{Counts, Limit, LimitSpec, Mode, OnFull, QueueSpec, Window};
+pub use limit::{Counts, Expected, Limit, LimitSpec, Mode, OnFull, QueueSpec, Window};
 
 use serde::{Deserialize, Serialize};
 

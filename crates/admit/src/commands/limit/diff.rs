@@ -30,9 +30,9 @@ pub enum Change {
         /// Its definition from now on.
         #[serde(skip)]
         spec: Box<LimitSpec>,
-        /// The revision that was compared.
+        /// What was compared.
         #[serde(skip)]
-        revision: u64,
+        before: Box<Limit>,
         /// The fields that differ: before and after.
         fields: BTreeMap<&'static str, [String; 2]>,
     },
@@ -40,10 +40,19 @@ pub enum Change {
     Remove {
         /// The limit's name.
         name: String,
-        /// The revision that was compared.
+        /// What was compared.
         #[serde(skip)]
-        revision: u64,
+        before: Box<Limit>,
     },
+}
+
+impl Change {
+    /// The limit's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Change::Create { name, .. } | Change::Update { name, .. } | Change::Remove { name, .. } => name,
+        }
+    }
 }
 
 /// All that differs between a file and a server.
@@ -81,17 +90,12 @@ pub fn diff(wanted: Vec<LimitSpec>, present: Vec<Limit>, prune: bool) -> Diff {
         if fields.is_empty() {
             diff.unchanged += 1;
         } else {
-            diff.changes.push(Change::Update {
-                name,
-                spec: Box::new(spec),
-                revision: limit.revision,
-                fields,
-            });
+            diff.changes.push(Change::Update { name, spec: Box::new(spec), before: Box::new(limit), fields });
         }
     }
     for (name, limit) in present {
         if prune && limit.spec.source == SOURCE {
-            diff.changes.push(Change::Remove { name, revision: limit.revision });
+            diff.changes.push(Change::Remove { name, before: Box::new(limit) });
         } else {
             diff.kept.push(name);
         }

@@ -1,6 +1,7 @@
 //! `admit limit set`: define a limit, or change some of it.
 
-use admit_client::{Counts, LimitSpec, Mode, OnFull, Window};
+use admit_client::{Counts, Expected, LimitSpec, Mode, OnFull, Window};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as ClapArgs, ValueEnum};
 
 use crate::duration;
@@ -11,9 +12,10 @@ use crate::remote;
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     /// Its name, which is also the key on which it counts
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// Slots that may be in use at once; 0 closes it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..))]
     max: Option<u32>,
     /// Count over this span of the past; `none`: slots come back on release
     #[arg(long, value_name = "DURATION", value_parser = none_or_ms, conflicts_with = "decay")]
@@ -35,7 +37,7 @@ pub struct Args {
     #[arg(long)]
     on_full: Option<OnFullArg>,
     /// How many may wait
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..))]
     max_len: Option<u32>,
     /// How long they may wait; `none`: as long as they like
     #[arg(long, value_name = "DURATION", value_parser = none_or_ms)]
@@ -98,8 +100,8 @@ enum OnFullArg {
 /// The server refuses, or is away.
 pub fn run(args: &Args, json: bool) -> Outcome {
     let client = remote::client()?;
-    let (mut spec, revision) = match client.limit(&args.name) {
-        Ok(limit) => (limit.spec, limit.revision),
+    let (mut spec, before) = match client.limit(&args.name) {
+        Ok(limit) => (limit.spec.clone(), Some(limit)),
         Err(error) if error.status() == Some(404) => {
             let max = args.max.ok_or_else(|| {
                 Failure::Other(format!(
@@ -107,12 +109,13 @@ pub fn run(args: &Args, json: bool) -> Outcome {
                     args.name
                 ))
             })?;
-            (LimitSpec::new(&args.name, max), 0)
+            (LimitSpec::new(&args.name, max), None)
         }
         Err(error) => return Err(error.into()),
     };
     args.change(&mut spec);
-    super::print(&client.set_limit(&spec, Some(revision))?, json)
+    let expected = before.as_ref().map_or(Expected::Absent, Expected::Is);
+    super::print(&client.set_limit(&spec, Some(expected))?, json)
 }
 
 impl Args {
