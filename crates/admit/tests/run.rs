@@ -84,6 +84,72 @@ fn no_slot_in_time_is_75_and_says_who_holds() {
 }
 
 #[test]
+fn whose_place_a_newer_request_took_is_out() {
+    let server = Server::start();
+    server.ok(&["limit", "set", "db", "--max", "1", "--on-full", "keep_newest"]);
+    let held = server.ok(&["acquire", "db", "--ttl", "10m"]);
+    let old = Running::start(&mut run(&server, &["db", "--", "touch", "ran"]));
+    server.wait_for("db", 1, 1);
+    let new = Running::start(&mut run(&server, &["db", "--", "true"]));
+    let (code, said) = old.end();
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("a newer request"), "{said}");
+    assert!(!server.file("ran").exists());
+    server.ok(&["release", held.trim()]);
+    assert_eq!(new.end().0, Some(0));
+}
+
+#[test]
+fn the_patience_of_the_limit_is_75() {
+    let server = Server::start();
+    server.ok(&["limit", "set", "db", "--max", "1", "--max-wait", "500ms"]);
+    server.ok(&["acquire", "db", "--ttl", "10m"]);
+    for args in [&["run", "db", "--", "touch", "ran"][..], &["acquire", "db", "--ttl", "1m", "--wait", "1m"]]
+    {
+        let output = server.call(args);
+        assert_eq!(output.status.code(), Some(75), "{args:?}: {}", text(&output.stderr));
+    }
+    assert!(!server.file("ran").exists());
+    server.wait_for("db", 1, 0);
+}
+
+#[test]
+fn a_key_has_slots_of_its_own_without_a_limit() {
+    let server = Server::start();
+    for args in [&["--key", "k", "--max", "1"][..], &["nightly", "--key", "k", "--max", "1"]] {
+        let held = server.ok(&[&["acquire", "--ttl", "10m"], args].concat());
+        let waits = [&["run", "--wait", "0"], args, &["--", "true"]].concat();
+        assert_eq!(server.call(&waits).status.code(), Some(75), "{args:?}");
+        server.ok(&["release", held.trim()]);
+        server.ok(&waits);
+    }
+}
+
+#[test]
+fn what_is_set_up_wrong_is_neither_looked_for_nor_taken_for_a_server_that_is_away() {
+    let server = Server::start();
+    let check = |url: &str, code: i32, says: &str| {
+        let start = Instant::now();
+        let mut command = server.admit();
+        command.env("ADMIT_URL", url).args(["run", "db", "--if-unreachable", "fail", "--", "true"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{url}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(says), "{url}: {}", text(&output.stderr));
+        // The resolver may take its time; a server that was there is looked for for a minute.
+        assert!(start.elapsed() < Duration::from_secs(40), "{url}");
+    };
+    check(&server.url.replace("http://", "https://"), 78, "does it want http://?");
+    check("http://nosuch.invalid", 69, "nosuch.invalid");
+    check("nosuch", 78, "nosuch");
+    let mut command = server.admit();
+    command.env("ADMIT_URL", server.url.replace("http://", "https://"));
+    let output =
+        command.args(["run", "db", "--if-unreachable", "run", "--", "touch", "ran"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+    assert!(!server.file("ran").exists());
+}
+
+#[test]
 fn no_server_is_69_or_no_slot_needed() {
     let folder = tempfile::tempdir().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -110,6 +176,60 @@ fn sigkill_leaves_no_command_running() {
     signal(job.pid(), libc::SIGKILL);
     wait_until("the command is dead", || !runs(child));
     server.wait_for("db", 0, 0);
+}
+
+#[test]
+fn sigkill_leaves_nothing_running_that_the_command_has_started() {
+    let server = Server::start();
+    server.ok(&["limit", "set", "db", "--max", "1"]);
+    let script = "sleep 1000 & echo $! > pid; wait; true";
+    let job = Running::start(&mut run(&server, &["db", "--ttl", "1s", "--", "sh", "-c", script]));
+    let grandchild = content(&server, "pid").parse().unwrap();
+    signal(job.pid(), libc::SIGKILL);
+    wait_until("the command's child is dead", || !runs(grandchild));
+    server.wait_for("db", 0, 0);
+}
+
+/// A command that does not stop when told, nor does what it has started: that one's process id is in `pid`.
+const STUBBORN: &str =
+    "trap '' TERM; sleep 1000 & echo $! > pid; echo $ADMIT_LEASE_ID > lease; wait; sleep 1000";
+
+/// Starts a stubborn command, lets `lose` lose its slot, and gives how long what it has started lived on.
+fn outlived(flags: &[&str], lose: impl FnOnce(&Server, &Running)) -> Duration {
+    let server = Server::start();
+    server.ok(&["limit", "set", "db", "--max", "1"]);
+    let mut command = run(&server, &["db"]);
+    let job = Running::start(command.args(flags).args(["--", "sh", "-c", STUBBORN]));
+    let grandchild = content(&server, "pid").parse().unwrap();
+    content(&server, "lease");
+    let start = Instant::now();
+    lose(&server, &job);
+    wait_until("the command's child is dead", || !runs(grandchild));
+    let lived = start.elapsed();
+    signal(server.process.id(), libc::SIGCONT);
+    signal(job.pid(), libc::SIGCONT);
+    assert_eq!(job.end().0, Some(128 + libc::SIGKILL));
+    lived
+}
+
+#[test]
+fn nothing_runs_on_when_another_may_hold_the_slot() {
+    let ttl = Duration::from_secs(2);
+    // The last renewal was sent before, and so the lease ends sooner than a whole time to live from now.
+    let lived = outlived(&["--ttl", "2s"], |server, _| signal(server.process.id(), libc::SIGSTOP));
+    assert!(lived < ttl, "lived for {lived:?} when no renewal reached the server");
+    let lived = outlived(&["--ttl", "2s"], |_, job| signal(job.pid(), libc::SIGSTOP));
+    assert!(lived < ttl, "lived for {lived:?} when `admit run` was stopped");
+}
+
+#[test]
+fn nothing_runs_on_for_long_when_an_operator_takes_the_slot() {
+    let take = |server: &Server, _: &Running| {
+        server.ok(&["release", &content(server, "lease")]);
+    };
+    // A renewal, which tells it, is due every two seconds; then the command has one second.
+    let lived = outlived(&["--ttl", "6s"], take);
+    assert!(lived < Duration::from_secs(5), "lived for {lived:?}");
 }
 
 #[test]

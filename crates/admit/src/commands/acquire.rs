@@ -15,7 +15,7 @@ pub struct Args {
     #[command(flatten)]
     claims: ClaimArgs,
     /// How long the slots are held unless renewed (1s to 7d)
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse_ms)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_ttl_ms)]
     ttl: u64,
     /// How long to wait for them, at most 10m; without it, not at all
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_ms, default_value = "0")]
@@ -38,6 +38,7 @@ pub fn run(args: &Args, json: bool) -> Outcome {
     request.ttl_ms = Some(args.ttl);
     request.wait_ms = args.wait;
     request.holder = Some(holder("admit acquire"));
+    request.labels = args.claims.labels();
     match remote::client()?.acquire(&request)? {
         Acquired::Granted(lease) if json => output::json(&lease),
         Acquired::Granted(lease) => output::line(lease.id),

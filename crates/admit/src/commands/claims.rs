@@ -1,34 +1,48 @@
 //! What is claimed, as `admit run` and `admit acquire` both take it.
 
+use std::collections::BTreeMap;
+
 use admit_client::Claim;
 use clap::Args;
 
 /// The options that make up the claims of a request.
 #[derive(Debug, Args)]
 pub struct ClaimArgs {
-    /// The limit whose slots are claimed
-    pub limit: String,
+    /// The limit whose slots are claimed; with --max, which needs no limit, a label for people
+    #[arg(required_unless_present = "max")]
+    pub limit: Option<String>,
     /// How many slots
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub slots: u32,
-    /// Count on this key under LIMIT's terms (each key has the limit for itself); with --max: hold a slot
-    /// of LIMIT and one of this key as well
+    /// Count on this key under LIMIT's terms: each key has the limit for itself
     #[arg(long, value_name = "K")]
     pub key: Option<String>,
-    /// How many slots key K has, whatever limits there are
-    #[arg(long, value_name = "N", requires = "key")]
+    /// How many slots key K has: no limit has to be defined
+    #[arg(long, value_name = "N", requires = "key", value_parser = clap::value_parser!(u32).range(0..))]
     pub max: Option<u32>,
 }
 
 impl ClaimArgs {
     /// The claims of the request.
     pub fn claims(&self) -> Vec<Claim> {
-        let limit = Claim::limit(&self.limit, self.slots);
-        match (&self.key, self.max) {
-            (None, _) => vec![limit],
-            (Some(key), None) => vec![limit.on_key(key)],
-            (Some(key), Some(max)) => vec![limit, Claim::inline(key, max, self.slots)],
-        }
+        let limit = || Claim::limit(self.limit.as_deref().unwrap_or_default(), self.slots);
+        vec![match (&self.key, self.max) {
+            (None, _) => limit(),
+            (Some(key), None) => limit().on_key(key),
+            (Some(key), Some(max)) => Claim::inline(key, max, self.slots),
+        }]
+    }
+
+    /// What the claims are of, for people.
+    pub fn name(&self) -> &str {
+        let key = self.key.as_deref().filter(|_| self.max.is_some());
+        key.or(self.limit.as_deref()).unwrap_or_default()
+    }
+
+    /// LIMIT, where it is a label only.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let label = self.limit.clone().filter(|_| self.max.is_some());
+        label.map(|label| ("limit".to_owned(), label)).into_iter().collect()
     }
 }
 
@@ -51,11 +65,11 @@ mod tests {
     #[test]
     fn the_options_make_the_claims() {
         let check = |key: Option<&str>, max, expect: Vec<Claim>| {
-            let args = ClaimArgs { limit: "db".into(), slots: 2, key: key.map(Into::into), max };
+            let args = ClaimArgs { limit: Some("db".into()), slots: 2, key: key.map(Into::into), max };
             assert_eq!(args.claims(), expect);
         };
         check(None, None, vec![Claim::limit("db", 2)]);
         check(Some("t/42"), None, vec![Claim::limit("db", 2).on_key("t/42")]);
-        check(Some("t/42"), Some(3), vec![Claim::limit("db", 2), Claim::inline("t/42", 3, 2)]);
+        check(Some("t/42"), Some(3), vec![Claim::inline("t/42", 3, 2)]);
     }
 }

@@ -14,7 +14,7 @@ pub struct Args {
     /// The lease
     id: Uuid,
     /// How long from now; without it, as long as the last time
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse_ms)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_ttl_ms)]
     ttl: Option<u64>,
 }
 

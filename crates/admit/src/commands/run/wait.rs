@@ -30,13 +30,14 @@ pub fn for_slot(client: &Client, job: &Job, args: &Args, holder: &str) -> Result
     let mut request = Acquire::new(args.claims.claims());
     request.ttl_ms = Some(args.ttl);
     request.holder = Some(holder.to_owned());
+    request.labels = args.claims.labels();
     let mut wait = Wait { args, start, sent: start, arrived: Timestamp::now().to_string(), away_since: None };
     loop {
         request.wait_ms = wait.left_ms().min(Acquire::MAX_WAIT_MS);
         if !job.waits_as(request.id) {
             return Err(Failure::Other("interrupted".to_owned()));
         }
-        let watch = (request.wait_ms > 0).then(|| Watch::start(client, request.id, &args.claims.limit));
+        let watch = (request.wait_ms > 0).then(|| Watch::start(client, request.id, args.claims.name()));
         let result = client.acquire(&request).and_then(|acquired| wait.held(client, acquired));
         if let Some(arrived) = watch.and_then(Watch::stop) {
             wait.arrived = arrived;
@@ -109,8 +110,15 @@ impl Wait<'_> {
         let Error::Problem(problem) = &error else { return Err(error.into()) };
         match (problem.status, problem.slug()) {
             (429, "queue-full") => Err(Failure::NoSlot(error.to_string())),
+            // Asking again would put out whoever put us out.
+            _ if problem.how() == Some("replaced") => {
+                let limit = output::clean(self.args.claims.name());
+                Err(Failure::NoSlot(format!(
+                    "a newer request for {limit} took the place (on_full keep_newest)"
+                )))
+            }
             // The user's patience is over, or that of the limit.
-            (429, _) if self.left_ms() == 0 || self.is_early(request) => {
+            _ if error.is_no_slot() && (self.left_ms() == 0 || self.is_early(request)) => {
                 Err(Failure::NoSlot(self.no_slot(&problem.blocked_by)))
             }
             // The longest wait of one request is over, or a server that stopped took it out of the queue.
@@ -126,7 +134,7 @@ impl Wait<'_> {
     }
 
     fn no_slot(&self, blocked_by: &[admit_client::Block]) -> String {
-        let limit = output::clean(&self.args.claims.limit);
+        let limit = output::clean(self.args.claims.name());
         let waited = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut text = format!("no slot of {limit} came within {}", duration::human(waited));
         for block in blocked_by {
