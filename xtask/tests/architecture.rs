@@ -19,16 +19,22 @@ fn ticked(text: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn the_code_map_lists_the_crates_that_there_are() {
     let text = architecture();
-    let listed: BTreeSet<&str> =
-        text.lines().filter_map(|line| line.strip_prefix("- `")).filter_map(|line| line.split('`').next()).collect();
+    let listed: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("- `"))
+        .filter_map(|line| line.split('`').next())
+        .collect();
     let folders = std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap());
     let mut there: BTreeSet<String> = folders
         .filter(|entry| entry.path().join("Cargo.toml").exists())
         .map(|entry| format!("crates/{}", entry.file_name().into_string().unwrap()))
         .collect();
     there.insert("xtask".into());
-    let listed: BTreeSet<String> =
-        listed.into_iter().filter(|name| name.starts_with("crates/") || *name == "xtask").map(str::to_owned).collect();
+    let listed: BTreeSet<String> = listed
+        .into_iter()
+        .filter(|name| name.starts_with("crates/") || *name == "xtask")
+        .map(str::to_owned)
+        .collect();
     assert_eq!(listed, there);
 }
 
@@ -41,11 +47,15 @@ fn every_invariant_names_tests_that_there_are() {
     for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| invariant")) {
         let mut cells = row.trim_matches('|').split('|');
         let (invariant, tests) = (cells.next().unwrap().trim(), cells.next().unwrap());
-        numbers.insert(invariant.split(' ').next().unwrap().parse::<u32>().expect("rows begin with a number"));
+        numbers
+            .insert(invariant.split(' ').next().unwrap().parse::<u32>().expect("rows begin with a number"));
         let names: Vec<&str> = ticked(tests).collect();
         assert!(!names.is_empty(), "no test is named for: {invariant}");
         for name in names {
-            assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}, named for: {invariant}");
+            assert!(
+                sources.contains(&format!("fn {name}(")),
+                "there is no test {name}, named for: {invariant}"
+            );
         }
     }
     assert_eq!(numbers, (1..=15).collect(), "every invariant of the design has its row");
