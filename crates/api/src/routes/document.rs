@@ -2,7 +2,7 @@
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response};
+use utoipa::openapi::{Content, ContentBuilder, OpenApi, Ref, RefOr, Required, Response, Schema};
 
 /// What those answers mean that routes do not describe themselves, as they are the same everywhere.
 const MEANINGS: [(&str, &str); 16] = [
@@ -31,9 +31,15 @@ pub(super) fn complete(document: &mut OpenApi) {
     // On loopback none is needed: an empty requirement beside the token's says so.
     document.security =
         Some(vec![SecurityRequirement::default(), SecurityRequirement::new("token", [""; 0])]);
+    let can_be_empty = schemas_without_required_fields(document);
     for (path, item) in &mut document.paths.paths {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
         for operation in operations.into_iter().flatten() {
+            if let Some(RefOr::T(body)) = &mut operation.request_body
+                && body.content.values().any(|content| is_one_of(&can_be_empty, content))
+            {
+                body.required = Some(Required::False);
+            }
             for status in common(path, operation) {
                 let answers = &mut operation.responses.responses;
                 answers.entry(status.to_owned()).or_insert_with(|| Response::default().into());
@@ -45,6 +51,21 @@ pub(super) fn complete(document: &mut OpenApi) {
             }
         }
     }
+}
+
+/// Where no field is needed, no body is: it counts as `{}`.
+fn schemas_without_required_fields(document: &OpenApi) -> Vec<String> {
+    let schemas = document.components.iter().flat_map(|components| &components.schemas);
+    let optional = schemas.filter(|(_, schema)| match schema {
+        RefOr::T(Schema::Object(object)) => object.required.is_empty(),
+        _ => false,
+    });
+    optional.map(|(name, _)| format!("#/components/schemas/{name}")).collect()
+}
+
+fn is_one_of(schemas: &[String], content: &RefOr<Content>) -> bool {
+    let RefOr::T(Content { schema: Some(RefOr::Ref(schema)), .. }) = content else { return false };
+    schemas.contains(&schema.ref_location)
 }
 
 /// The errors that an operation can answer by what it takes, not by what it does.

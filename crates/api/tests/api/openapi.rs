@@ -77,3 +77,17 @@ fn every_reference_leads_somewhere() {
         }
     }
 }
+
+#[test]
+fn a_body_is_only_required_where_a_field_is() {
+    let document: Value = serde_json::from_str(&admit_api::openapi_json()).unwrap();
+    let check = |path: &str, expect: bool| {
+        let body = &document["paths"][path]["post"]["requestBody"];
+        assert_eq!(body["required"].as_bool(), Some(expect), "{path}: {body}");
+    };
+    check("/api/v1/leases", true);
+    check("/api/v1/leases/{id}/renew", false);
+    check("/api/v1/limits/{name}/pause", false);
+    check("/api/v1/limits/{name}/resume", false);
+    check("/api/v1/limits/{name}/reset", false);
+}
