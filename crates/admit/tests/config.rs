@@ -41,6 +41,7 @@ prefect           127.0.0.1:4200  default
 prefect_hold      25s             default
 prefect_upstream  -               default
 data              ./admit-data    default
+database          -               default
 durability        full            default
 history_age       24h             default
 history_bytes     1GB             default

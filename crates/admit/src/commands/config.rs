@@ -33,14 +33,15 @@ pub fn run(args: &Args, json: bool) -> Outcome {
     }
     if json {
         let rows = config.values.iter().map(|(setting, value)| {
-            let shown = if setting.is_list { json!(value.texts) } else { json!(value.texts.first()) };
+            let texts: Vec<String> = value.texts.iter().map(|text| setting.shown(text)).collect();
+            let shown = if setting.is_list { json!(texts) } else { json!(texts.first()) };
             (setting.name.to_owned(), json!({ "value": shown, "from": value.source.to_string() }))
         });
         return output::json(&rows.collect::<Map<_, _>>());
     }
     let mut table = Table::new(&["SETTING", "VALUE", "FROM"], &[]);
     for (setting, value) in &config.values {
-        let shown = value.texts.join(", ");
+        let shown = value.texts.iter().map(|text| setting.shown(text)).collect::<Vec<_>>().join(", ");
         let shown = if shown.is_empty() { "-".to_owned() } else { output::clean(&shown) };
         table.row([setting.name.to_owned(), shown, value.source.to_string()]);
     }

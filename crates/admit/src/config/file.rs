@@ -109,8 +109,8 @@ mod tests {
         check("data = \"a\"\ndata = \"b\"", "admit.toml, line 2: duplicate key");
         check(
             "b = 1\nlisten_ = 1",
-            "admit.toml, line 1: there is no setting 'b'; there are listen, tls_cert, tls_key, allow_hosts, data, \
-             durability, history_age, history_bytes, log_level, log_format\n\
+            "admit.toml, line 1: there is no setting 'b'; there are listen, tls_cert, tls_key, allow_hosts, prefect, \
+             prefect_hold, prefect_upstream, data, database, durability, history_age, history_bytes, log_level, log_format\n\
              admit.toml, line 2: there is no setting 'listen_'; did you mean 'listen'?",
         );
     }

@@ -9,6 +9,7 @@ mod source;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use admit_engine::PostgresConfig;
 use admit_prefect::{NoUpstream, Upstream};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -29,6 +30,9 @@ pub struct Flags {
     /// The folder of the data [default: ./admit-data]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
+    /// The PostgreSQL database that several servers share, instead of the folder's own; postgres://...
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
     /// Where the native API listens [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -60,6 +64,7 @@ impl Flags {
         let one = |value: &Option<String>| value.clone().map(|value| vec![value]);
         match name {
             "data" => one(&self.data),
+            "database" => one(&self.database),
             "listen" => one(&self.listen),
             "prefect" => one(&self.prefect),
             "prefect_hold" => one(&self.prefect_hold),
@@ -88,6 +93,8 @@ pub struct Config {
     pub prefect_upstream: Option<Upstream>,
     /// The folder of the data.
     pub data: PathBuf,
+    /// The database that several servers share; none: the data is in the folder.
+    pub database: Option<PostgresConfig>,
     /// Whether a change is stored only when the disk says so.
     pub is_durability_full: bool,
     /// How much history of the log stays, in milliseconds.
@@ -176,6 +183,10 @@ impl Config {
             (Some(_), None) => wrong.say("tls_key", "it is missing: a certificate (tls_cert) needs its key"),
             (None, Some(_)) => wrong.say("tls_cert", "it is missing: a key (tls_key) needs its certificate"),
         };
+        let database = wrong.read("database", |url| match url {
+            "" => Ok(None),
+            url => PostgresConfig::parse(url).map(Some).map_err(|error| error.to_string()),
+        });
         let data = wrong.path("data").or_else(|| wrong.say("data", "it is empty: name a folder"));
         let allow_hosts = wrong.texts("allow_hosts");
         let lines = wrong.lines;
@@ -190,6 +201,7 @@ impl Config {
             log_level,
             log_format,
             data,
+            database,
         ) {
             (
                 Some(listen),
@@ -202,6 +214,7 @@ impl Config {
                 Some(level),
                 Some(format),
                 Some(data),
+                Some(database),
             ) if lines.is_empty() => Ok(Config {
                 listen,
                 tls,
@@ -210,6 +223,7 @@ impl Config {
                 prefect_hold_ms,
                 prefect_upstream,
                 data,
+                database,
                 is_durability_full: durability == "full",
                 history_age_ms: age,
                 history_bytes: bytes,

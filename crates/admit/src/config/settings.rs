@@ -32,6 +32,7 @@ pub const SETTINGS: &[Setting] = &[
     fixed("prefect_hold", "25s"),
     fixed("prefect_upstream", ""),
     fixed("data", "./admit-data"),
+    fixed("database", ""),
     fixed("durability", "full"),
     live("history_age", "24h"),
     live("history_bytes", "1GB"),
@@ -60,8 +61,55 @@ impl Setting {
         }
     }
 
+    /// A value of its as anybody may see it.
+    pub fn shown(&self, text: &str) -> String {
+        if self.name == "database" { without_password(text) } else { text.to_owned() }
+    }
+
     /// Its values where nobody says.
     pub fn default_texts(&self) -> Vec<String> {
         self.split(self.default)
+    }
+}
+
+/// A URL without the password in it.
+fn without_password(url: &str) -> String {
+    let hidden = |url: &str| {
+        let (scheme, rest) = url.split_once("://")?;
+        let (address, options) =
+            rest.split_once('?').map_or((rest, None), |(rest, options)| (rest, Some(options)));
+        let (login, place) = address.rsplit_once('@')?;
+        let login = login.split_once(':').map_or(login.to_owned(), |(user, _)| format!("{user}:***"));
+        let is_open = |option: &&str| !option.starts_with("password=");
+        let options = options.map(|all| all.split('&').filter(is_open).collect::<Vec<_>>().join("&"));
+        Some(format!(
+            "{scheme}://{login}@{place}{}",
+            options.map(|all| format!("?{all}")).unwrap_or_default()
+        ))
+    };
+    match hidden(url) {
+        Some(hidden) => hidden,
+        // Whatever is no URL may be anything.
+        None if url.contains("password") => "***".to_owned(),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, shown) in [
+            ("", ""),
+            ("postgres://db/x?schema=a", "postgres://db/x?schema=a"),
+            ("postgres://me@db/x", "postgres://me@db/x"),
+            ("postgres://me:s3cr@t@db/x?schema=a", "postgres://me:***@db/x?schema=a"),
+            ("postgres://me@db/x?password=s3cret&schema=a", "postgres://me@db/x?schema=a"),
+            ("postgres://db/x?password=s3cret", "***"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use admit_engine::{Durability, Engine, Keep};
+use admit_engine::{Durability, Engine, Home, Keep};
 use admit_http::{Shutdown, Tokens};
 use admit_prefect::{Behind, Prefect};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -50,13 +50,13 @@ pub fn serve(flags: &Flags) -> Outcome {
     let failed = |error: admit_engine::Error| Failure::Other(error.to_string());
     let served = runtime.block_on(served::before(&engine)).map_err(failed)?;
     let listening = Listening::bind(&config, &tokens, &served)?;
-    let newly = listening.names().into_iter().filter(|name| !served.iter().any(|known| known == name)).collect();
+    let newly =
+        listening.names().into_iter().filter(|name| !served.iter().any(|known| known == name)).collect();
     runtime.block_on(served::remember(&engine, newly)).map_err(failed)?;
     let prefect = Prefect::open(engine.clone(), tokens.clone(), prefect_options(&config)?);
     let prefect = runtime.block_on(prefect).map_err(failed)?;
     let (addresses, off, hosts) = (listening.addresses(), listening.off(), listening.hosts());
-    let data = std::path::absolute(&config.data).map_err(Failure::io("finding the data's folder"))?;
-    let data = data.display().to_string();
+    let data = place(&config)?;
     look_behind(prefect.clone())?;
     let serving = listening.serve(&engine, tokens, &shutdown, data.clone(), prefect)?;
     let took_ms = u64::try_from(opening.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -91,6 +91,18 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(Failure::io("starting a runtime"))
 }
 
+/// Where the data is, as people are told.
+fn place(config: &Config) -> Result<String, Failure> {
+    let named = config.values.iter().find(|(setting, _)| setting.name == "database");
+    match (&config.database, named) {
+        (Some(_), Some((setting, value))) => Ok(setting.shown(&value.texts.concat())),
+        _ => {
+            let data = std::path::absolute(&config.data).map_err(Failure::io("finding the data's folder"))?;
+            Ok(data.display().to_string())
+        }
+    }
+}
+
 fn open(config: &Config) -> Result<Engine, Failure> {
     let durability = if config.is_durability_full { Durability::Full } else { Durability::Normal };
     let migrations = listeners::migrations();
@@ -98,9 +110,30 @@ fn open(config: &Config) -> Result<Engine, Failure> {
         durability,
         keep: keep(config),
         migrations,
-        ..admit_engine::Config::new(&config.data)
+        ..admit_engine::Config::at(home(config))
     };
-    Engine::open(engine).map_err(|e| Failure::Other(format!("{}: {e}", config.data.display())))
+    let place = place(config)?;
+    Engine::open(engine).map_err(|e| Failure::Other(format!("{place}: {e}")))
+}
+
+fn home(config: &Config) -> Home {
+    match config.database.clone() {
+        None => Home::Folder(config.data.clone()),
+        Some(database) => {
+            let scheme = if config.tls.is_some() { "https" } else { "http" };
+            let address = format!("{scheme}://{}", config.listen);
+            Home::Postgres { database, name: host_name(), address }
+        }
+    }
+}
+
+/// What this machine is called.
+fn host_name() -> String {
+    let told = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let told = told.or_else(|| std::env::var("HOSTNAME").ok()).or_else(|| std::env::var("COMPUTERNAME").ok());
+    told.map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unnamed".to_owned())
 }
 
 fn prefect_options(config: &Config) -> Result<admit_prefect::Options, Failure> {
