@@ -32,6 +32,7 @@ mod config;
 mod core;
 mod engine;
 mod error;
+mod follow_ups;
 mod inbox;
 mod pending;
 mod queries;

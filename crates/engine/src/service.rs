@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use admit_kernel::{Acquire, Command, Outcome, Part, Patience};
+use admit_kernel::{Acquire, Command, Outcome, Patience};
 use admit_store::Store;
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::batch::{Batch, Committed, MAX_BATCH, Op};
 use crate::clock::Clock;
 use crate::core::Core;
+use crate::follow_ups::{FollowUp, FollowUps};
 use crate::inbox::{Answer, Caller, Inbox, Job, Look, Reply};
 use crate::waiters::{Waiter, Waiters};
 use crate::{Error, Stats};
@@ -37,10 +38,8 @@ enum Then {
         no: u64,
         answer_now: bool,
     },
-    /// Of a ticket whose waiters may have missed its end.
-    Refresh {
-        id: Uuid,
-    },
+    /// Of what is repeated until it is answered.
+    FollowUp(FollowUp),
 }
 
 /// The outcomes of one `execute_all` so far.
@@ -57,7 +56,7 @@ pub(crate) struct Service<S, C> {
     max_waiters: usize,
     waiters: Waiters,
     /// What follows from earlier batches; goes first.
-    follow_ups: VecDeque<(Op, Then)>,
+    follow_ups: FollowUps,
     ops: Vec<Op>,
     thens: VecDeque<Then>,
     reads: Vec<Look>,
@@ -80,7 +79,7 @@ impl<S: Store, C: Clock> Service<S, C> {
             subscribers,
             max_waiters,
             waiters: Waiters::default(),
-            follow_ups: VecDeque::new(),
+            follow_ups: FollowUps::default(),
             ops: Vec::new(),
             thens: VecDeque::new(),
             reads: Vec::new(),
@@ -96,8 +95,7 @@ impl<S: Store, C: Clock> Service<S, C> {
         let mut jobs = Vec::new();
         let mut more_to_tidy = false;
         let stop = loop {
-            let sleep_ms =
-                if more_to_tidy || !self.follow_ups.is_empty() { Some(0) } else { self.sleep_ms() };
+            let sleep_ms = if more_to_tidy { Some(0) } else { self.sleep_ms() };
             let poked = self.inbox.take(&mut jobs, MAX_BATCH, sleep_ms.map(Duration::from_millis));
             let looks = self.core.looks();
             let mut stop = self.accept(&mut jobs);
@@ -129,15 +127,16 @@ impl<S: Store, C: Clock> Service<S, C> {
         let next = self.waiters.next_ms();
         let mono_ms = self.core.mono_ms();
         let answer = next.map(|at_ms| at_ms.saturating_sub(mono_ms));
-        [tick, answer, self.core.look_in_ms()].into_iter().flatten().min()
+        let follow_up = self.follow_ups.due_in_ms(mono_ms);
+        [tick, answer, follow_up, self.core.look_in_ms()].into_iter().flatten().min()
     }
 
     /// Sorts jobs into operations and reads. True: stop.
     fn accept(&mut self, jobs: &mut Vec<Job>) -> bool {
-        for _ in 0..self.follow_ups.len().min(MAX_BATCH) {
-            if let Some((op, then)) = self.follow_ups.pop_front() {
-                self.add(op, then);
-            }
+        let mono_ms = self.core.mono_ms();
+        // All before anybody else: an id that is asked for again must not be given back afterwards.
+        while let Some(follow_up) = self.follow_ups.pop_due(mono_ms) {
+            self.add(Op::new(follow_up.command()), Then::FollowUp(follow_up));
         }
         let mut stop = false;
         for job in jobs.drain(..) {
@@ -150,7 +149,7 @@ impl<S: Store, C: Clock> Service<S, C> {
                     self.accept_waiter(Op::new(Command::Ask { id, for_ms }), id, caller);
                 }
                 Job::Gone { id, no } => self.caller_is_gone(id, no),
-                Job::Undelivered { id } => self.give_back(id),
+                Job::Undelivered { id } => self.follow_ups.add(FollowUp::GiveBack(id)),
                 Job::Read(read) => self.reads.push(read),
                 Job::Stats(reply) => self.stats_asked.push(reply),
                 Job::Keep(keep) => self.core.set_keep(keep),
@@ -226,7 +225,7 @@ impl<S: Store, C: Clock> Service<S, C> {
             && !self.waiters.contains(&id)
             && !self.is_kept(id)
         {
-            self.add(Op::new(Command::Withdraw { id }), Then::Nothing);
+            self.follow_ups.add(FollowUp::Withdraw(id));
         }
     }
 
@@ -234,12 +233,6 @@ impl<S: Store, C: Clock> Service<S, C> {
     fn is_kept(&self, id: Uuid) -> bool {
         let ticket = self.core.state().ok().and_then(|state| state.ticket(id));
         ticket.is_some_and(|ticket| matches!(ticket.patience, Patience::Polled { .. } | Patience::Forever))
-    }
-
-    /// A lease that nobody knows of goes back; it never began, so no window counts it.
-    fn give_back(&mut self, id: Uuid) {
-        let release = Command::Release { id, part: Part::All, counts: false };
-        self.follow_ups.push_back((Op::new(release), Then::Nothing));
     }
 
     /// Waits until this node may write; what comes in meanwhile is decided with the rest.
@@ -290,10 +283,13 @@ impl<S: Store, C: Clock> Service<S, C> {
             // Without subscribers there is nobody to tell.
             let _ = self.subscribers.send(record);
         }
-        let refresh = |id| (Op::new(Command::Ask { id, for_ms: 0 }), Then::Refresh { id });
-        self.follow_ups.extend(self.batch.granted_elsewhere.drain(..).map(refresh));
+        for id in self.batch.granted_elsewhere.drain(..) {
+            self.follow_ups.add(FollowUp::Refresh(id));
+        }
         if self.batch.reloaded {
-            self.follow_ups.extend(self.waiters.tickets().map(refresh));
+            for id in self.waiters.tickets() {
+                self.follow_ups.add(FollowUp::Refresh(id));
+            }
         }
     }
 
@@ -308,7 +304,7 @@ impl<S: Store, C: Clock> Service<S, C> {
                 if let Err(Ok(Answer { outcome: Outcome::Granted(lease), fresh: true })) = reply.send(answer)
                     && leaves_nothing
                 {
-                    self.give_back(lease.id);
+                    self.follow_ups.add(FollowUp::GiveBack(lease.id));
                 }
             }
             Then::Waiter { id, no, answer_now } => match answer {
@@ -320,13 +316,18 @@ impl<S: Store, C: Clock> Service<S, C> {
                         waiter.reply.send(answer)
                         && waiter.leaves_nothing
                     {
-                        self.give_back(lease.id);
+                        self.follow_ups.add(FollowUp::GiveBack(lease.id));
                     }
                 }
             },
-            Then::Refresh { id } => match answer {
-                Ok(Some(Outcome::Waiting { .. })) | Ok(None) | Err(_) => {}
-                Ok(Some(outcome)) => self.wake(id, &outcome),
+            Then::FollowUp(follow_up) => match (follow_up, answer) {
+                (_, Err(error)) => {
+                    let mono_ms = self.core.mono_ms();
+                    self.follow_ups.refused(follow_up, &error, mono_ms);
+                }
+                (_, Ok(None | Some(Outcome::Waiting { .. }))) => {}
+                (FollowUp::Refresh(id), Ok(Some(outcome))) => self.wake(id, &outcome),
+                (FollowUp::GiveBack(_) | FollowUp::Withdraw(_), Ok(Some(_))) => {}
             },
         }
     }
@@ -339,7 +340,7 @@ impl<S: Store, C: Clock> Service<S, C> {
 
     fn wake(&mut self, id: Uuid, outcome: &Outcome) {
         if !self.waiters.wake(id, outcome) {
-            self.give_back(id);
+            self.follow_ups.add(FollowUp::GiveBack(id));
         }
     }
 
@@ -351,7 +352,7 @@ impl<S: Store, C: Clock> Service<S, C> {
             let answer = if !waiter.leaves_nothing || self.waits_for_longer(id) {
                 Ok(Answer { outcome: Outcome::Waiting { id }, fresh: false })
             } else if waiter.is_late {
-                self.follow_ups.push_back((Op::new(Command::Withdraw { id }), Then::Nothing));
+                self.follow_ups.add(FollowUp::Withdraw(id));
                 let reason = "the log could not be written in time".to_owned();
                 Err(Error::Unavailable { reason, retry_in_ms: LATE_MS })
             } else {

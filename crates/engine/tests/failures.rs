@@ -103,6 +103,32 @@ fn who_waits_is_woken_although_the_state_was_dropped_meanwhile() {
 }
 
 #[test]
+fn who_waits_is_told_of_a_grant_that_only_the_log_knows_once_it_can_be_asked() {
+    let folder = folder();
+    let (engine, faults) = open_failing(&folder, &[], Bounds::default());
+    hold(&engine, 1);
+    let waiter = {
+        let engine = engine.clone();
+        let request = request(2, Patience::For { wait_ms: 10_000 });
+        std::thread::spawn(move || block_on(engine.acquire(request, 0)))
+    };
+    until("2 waits", || is_waiting(&engine, 2));
+    // The record is written; then neither its answer comes through, nor the question what became of it. The
+    // state is read back, and for a while nothing more is tried.
+    let gate = faults.gate.lock().unwrap();
+    let mut releasing = Box::pin(engine.execute(release(1)));
+    start(&mut releasing);
+    until("the engine is at the gate", || faults.at_gate.load(SeqCst) > 0);
+    faults.lose_answer.store(true, SeqCst);
+    faults.away.store(true, SeqCst);
+    drop(gate);
+    assert!(is_unavailable(&block_on(releasing).unwrap_err()));
+    faults.away.store(false, SeqCst);
+    let told = waiter.join().unwrap();
+    assert!(matches!(told, Ok(Outcome::Granted(_))), "{told:?}");
+}
+
+#[test]
 fn a_store_that_is_away_is_come_back_to() {
     let folder = folder();
     let (engine, faults) = open_failing(&folder, &[], Bounds::default());
