@@ -25,7 +25,8 @@ pub(crate) async fn enter(app: &Prefect, caller: &Caller, request: Request) -> R
     };
     let is_known = caller.require(Role::Acquire).is_ok();
     let tokens = Arc::clone(&app.tokens);
-    let upgrade = upgrade.max_message_size(MAX_EVENT_BYTES).max_frame_size(MAX_EVENT_BYTES).protocols([PROTOCOL]);
+    let upgrade =
+        upgrade.max_message_size(MAX_EVENT_BYTES).max_frame_size(MAX_EVENT_BYTES).protocols([PROTOCOL]);
     upgrade.on_upgrade(move |socket| listen(socket, is_known, tokens))
 }
 

@@ -1,6 +1,7 @@
 //! Everything that listens: a further front end is one more row of [`rows`].
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use admit_api::{About, App, ListenerInfo};
@@ -79,10 +80,32 @@ fn native_router(parts: &Parts) -> RouterMaker {
 
 fn try_native(url: &str) -> Vec<String> {
     let server = if url == crate::remote::DEFAULT_URL { String::new() } else { format!("ADMIT_URL={url} ") };
+    let admit = binary();
     vec![
         format!("curl {url}/api/v1/status"),
-        format!("{server}admit limit set db --max 1 && {server}admit run db -- echo it runs"),
+        format!("{server}{admit} limit set db --max 1 && {server}{admit} run db -- echo it runs"),
     ]
+}
+
+/// How this program is called from a shell: by its name where the shell would find it, else by its path.
+fn binary() -> String {
+    let found = |running: &Path| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let first =
+            std::env::split_paths(&path).map(|folder| folder.join("admit")).find(|file| file.is_file());
+        first.and_then(|file| file.canonicalize().ok()).is_some_and(|file| file == running)
+    };
+    match std::env::current_exe().and_then(|running| running.canonicalize()) {
+        Ok(running) if !found(&running) => {
+            let path = running.display().to_string();
+            if path.contains([' ', '\'', '"', '$', '&']) {
+                format!("'{}'", path.replace('\'', r"'\''"))
+            } else {
+                path
+            }
+        }
+        _ => "admit".to_owned(),
+    }
 }
 
 /// The tables of all that listens.
@@ -127,7 +150,9 @@ impl Listening {
             match Listener::bind(row.listener.clone()) {
                 Ok(listener) => bound.push((row, listener)),
                 Err(ListenError::Taken { name, address }) if row.may_be_off => {
-                    let because = format!("{address} is taken; --{flag} ADDR listens elsewhere, --{flag} off says no more");
+                    let because = format!(
+                        "{address} is taken; --{flag} ADDR listens elsewhere, --{flag} off says no more"
+                    );
                     off.push(Off { name, because });
                 }
                 Err(error) => return Err(Failure::Other(format!("{error} (--{flag} ADDR)"))),

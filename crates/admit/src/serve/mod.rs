@@ -43,13 +43,19 @@ pub fn serve(flags: &Flags) -> Outcome {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(Failure::io("watching for signals"))?;
     let runtime = runtime()?;
     let opening = Instant::now();
+    let is_new = config.database.is_none() && !config.data.exists();
     let engine = open(&config)?;
     let tokens = runtime.block_on(Tokens::load(&engine)).map_err(|e| Failure::Other(e.to_string()))?;
     let shutdown = Shutdown::new();
     let tokens = Arc::new(tokens);
     let failed = |error: admit_engine::Error| Failure::Other(error.to_string());
     let served = runtime.block_on(served::before(&engine)).map_err(failed)?;
-    let listening = Listening::bind(&config, &tokens, &served)?;
+    let listening = Listening::bind(&config, &tokens, &served).inspect_err(|_| {
+        // A start that is refused leaves nothing behind. There is nothing in it, as nobody was served.
+        if is_new && runtime.block_on(engine.shutdown()).is_ok() {
+            let _ = std::fs::remove_dir_all(&config.data);
+        }
+    })?;
     let newly =
         listening.names().into_iter().filter(|name| !served.iter().any(|known| known == name)).collect();
     runtime.block_on(served::remember(&engine, newly)).map_err(failed)?;

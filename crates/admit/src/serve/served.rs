@@ -3,11 +3,8 @@
 use admit_engine::{Engine, Error, Migration, Write};
 
 /// The table of this module.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    component: "admit",
-    version: 1,
-    sql: "CREATE TABLE served (listener TEXT PRIMARY KEY)",
-}];
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { component: "admit", version: 1, sql: "CREATE TABLE served (listener TEXT PRIMARY KEY)" }];
 
 /// Their names.
 ///
@@ -24,7 +21,10 @@ pub async fn before(engine: &Engine) -> Result<Vec<String>, Error> {
 /// The table cannot be written.
 pub async fn remember(engine: &Engine, names: Vec<&'static str>) -> Result<(), Error> {
     let row = |name: &&str| {
-        Write::new("INSERT INTO served (listener) VALUES ($1) ON CONFLICT (listener) DO NOTHING", vec![(*name).into()])
+        Write::new(
+            "INSERT INTO served (listener) VALUES ($1) ON CONFLICT (listener) DO NOTHING",
+            vec![(*name).into()],
+        )
     };
     engine.execute_with(None, move |_, _| names.iter().map(row).collect()).await?;
     Ok(())
