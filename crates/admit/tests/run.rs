@@ -233,6 +233,47 @@ fn nothing_runs_on_for_long_when_an_operator_takes_the_slot() {
 }
 
 #[test]
+fn the_command_has_the_terminal() {
+    use std::io::Write;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::os::unix::process::CommandExt;
+    let server = Server::start();
+    server.ok(&["limit", "set", "db", "--max", "1"]);
+    let (mut ours, mut theirs) = (0, 0);
+    // SAFETY: openpty writes two descriptors, which are nobody else's.
+    let (ours, theirs) = unsafe {
+        let null = std::ptr::null_mut();
+        assert_eq!(
+            libc::openpty(&raw mut ours, &raw mut theirs, null, std::ptr::null_mut(), std::ptr::null_mut()),
+            0
+        );
+        (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
+    };
+    let script = "read line; echo $line > line; sh -c 'echo $$ > pid; exec sleep 1000'; true";
+    let mut command = run(&server, &["db", "--", "sh", "-c", script]);
+    let controlling = theirs.as_raw_fd();
+    command.stdin(theirs.try_clone().unwrap());
+    // SAFETY: setsid and ioctl are system calls on numbers, safe between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            libc::setsid();
+            libc::ioctl(controlling, libc::TIOCSCTTY, 0);
+            Ok(())
+        });
+    }
+    let job = Running::start(&mut command);
+    let mut keys = std::fs::File::from(ours);
+    keys.write_all(b"typed\n").unwrap();
+    assert_eq!(content(&server, "line"), "typed");
+    let grandchild = content(&server, "pid").parse().unwrap();
+    // Ctrl-C
+    keys.write_all(b"\x03").unwrap();
+    assert_eq!(job.end().0, Some(128 + libc::SIGINT));
+    wait_until("the key has ended all", || !runs(grandchild));
+    server.wait_for("db", 0, 0);
+}
+
+#[test]
 fn signals_are_passed_on() {
     let server = Server::start();
     server.ok(&["limit", "set", "db", "--max", "1"]);

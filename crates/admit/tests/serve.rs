@@ -14,6 +14,8 @@ fn the_banner_says_what_listens_where_the_data_is_and_what_to_try() {
     let server = Server::start();
     let url = &server.url;
     let data = server.folder.path().canonicalize().unwrap().join("admit-data");
+    // It is not on the PATH.
+    let admit = env!("CARGO_BIN_EXE_admit");
     let expect = [
         concat!("admit ", env!("CARGO_PKG_VERSION")).to_owned(),
         String::new(),
@@ -23,14 +25,12 @@ fn the_banner_says_what_listens_where_the_data_is_and_what_to_try() {
         String::new(),
         format!("  $ curl {url}/api/v1/status"),
         format!(
-            "  $ ADMIT_URL={url} admit limit set db --max 1 && ADMIT_URL={url} admit run db -- echo it runs"
+            "  $ ADMIT_URL={url} {admit} limit set db --max 1 && ADMIT_URL={url} {admit} run db -- echo it runs"
         ),
     ];
     assert_eq!(server.banner, expect);
-    let pasted = server.banner[7]
-        .trim_start_matches("  $ ")
-        .replace("admit ", &format!("{} ", env!("CARGO_BIN_EXE_admit")));
-    let output = std::process::Command::new("sh").args(["-c", &pasted]).output().unwrap();
+    let pasted = server.banner[7].trim_start_matches("  $ ");
+    let output = std::process::Command::new("sh").args(["-c", pasted]).output().unwrap();
     assert!(text(&output.stdout).ends_with("it runs\n"), "{}", text(&output.stderr));
 }
 
@@ -66,6 +66,7 @@ fn what_cannot_be_served_is_refused_with_the_way_out() {
         for part in expect {
             assert!(said.contains(part), "{flags:?}: {said:?} lacks {part:?}");
         }
+        assert!(!elsewhere.path().join("admit-data").exists(), "{flags:?}: a refused start leaves a folder");
     };
     check(&["--listen", taken], 1, &[taken, "taken", "--listen ADDR"]);
     check(&["--listen", "0.0.0.0:0"], 1, &["0.0.0.0:0", "admit token create"]);
@@ -89,6 +90,53 @@ fn beyond_loopback_a_token_is_asked_for() {
     assert!(text(&output.stderr).contains("ADMIT_TOKEN"), "{}", text(&output.stderr));
     let output = server.admit().env("ADMIT_TOKEN", token.trim()).args(["limit", "ls"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_said_and_how_to_trust_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str, flags: &[&str]| {
+        let (cert, key) = (format!("{name}.pem"), format!("{name}.key"));
+        let mut openssl = std::process::Command::new("openssl");
+        openssl.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "1",
+            "-subj",
+            "/CN=localhost",
+        ]);
+        openssl.args([
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-out",
+            &cert,
+            "-keyout",
+            &key,
+        ]);
+        let output = openssl.args(flags).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    make("authority", &[]);
+    make("server", &["-addext", "basicConstraints=critical,CA:FALSE"]);
+    for (name, trusted) in [("authority", "basicConstraints=critical,CA:FALSE"), ("server", "")] {
+        let in_folder = |file: String| folder.path().join(file).display().to_string();
+        let (cert, key) = (in_folder(format!("{name}.pem")), in_folder(format!("{name}.key")));
+        let served = tempfile::tempdir().unwrap();
+        let file = format!("tls_cert = \"{cert}\"\ntls_key = \"{key}\"\n");
+        std::fs::write(served.path().join("admit.toml"), file).unwrap();
+        let server = Server::start_in(served, &["--listen", "127.0.0.1:0"]);
+        let output = server.call(&["limit", "ls"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains("SSL_CERT_FILE") && !said.contains("admit serve"), "{said}");
+        let output = server.admit().env("SSL_CERT_FILE", &cert).args(["limit", "ls"]).output().unwrap();
+        assert_eq!(output.status.success(), trusted.is_empty(), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(trusted), "{}", text(&output.stderr));
+    }
 }
 
 /// The status of a request that calls the server by another name.
@@ -164,6 +212,8 @@ fn the_data_is_checked_and_backed_up_while_a_server_uses_it() {
     std::fs::create_dir(copy.path().join("admit-data")).unwrap();
     let file = copy.path().join("admit-data/admit.db");
     server.ok(&["db", "backup", file.to_str().unwrap()]);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "it holds the hashes of tokens");
     let again = server.call(&["db", "backup", file.to_str().unwrap()]);
     assert!(text(&again.stderr).contains("exists already"), "{}", text(&again.stderr));
     server.stop(libc::SIGTERM);

@@ -61,6 +61,9 @@ pub fn run(args: &Args, json: bool) -> Outcome {
     match &args.action {
         Action::Backup { file, folder } => {
             let folder = folder.path()?;
+            // The copy holds the hashes of tokens: it is its owner's alone, from the first byte on.
+            // SAFETY: umask takes a number and cannot fail.
+            unsafe { libc::umask(0o077) };
             admit_store::backup(&folder, file).map_err(failed)?;
             let bytes = std::fs::metadata(file).map(|about| about.len()).unwrap_or(0);
             if json {
