@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Claim, Limit, Name, OnFull, Time};
+use crate::{Claim, Limit, Name, OnFull, Time, Version};
 
 /// One request to the kernel. [`crate::State::step`] says what came of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,11 +60,15 @@ pub enum Command {
         name: Name,
         /// Until when; [`Time`]`(u64::MAX)`: until it is resumed.
         until: Option<Time>,
+        /// Do it only if the limit is like this.
+        if_version: Option<Version>,
     },
     /// End every lease that claims a limit and forget what its own key remembers.
     Reset {
         /// The limit.
         name: Name,
+        /// Do it only if the limit is like this.
+        if_version: Option<Version>,
     },
     /// Make a limit's own key show so many used slots, by leases without a holder or by ending leases,
     /// oldest first (Prefect's `active_slots`).

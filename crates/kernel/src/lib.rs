@@ -37,7 +37,7 @@ pub use bounds::*;
 pub use claim::{Claim, IfMissing, Name};
 pub use command::{Acquire, Command, Part, Patience};
 pub use event::{Event, Grant, QueueNo};
-pub use limit::{Limit, Mode, OnFull};
+pub use limit::{Limit, Mode, OnFull, Version};
 pub use outcome::{Block, Denial, End, HolderView, Lease, Outcome, Ticket, Why};
 pub use pattern::matches;
 pub use state::{Snapshot, State};

@@ -49,11 +49,27 @@ impl Limit {
         }
     }
 
+    /// What it is like at `now`, for those who change it only if it is still so.
+    #[must_use]
+    pub fn version(&self, now: Time) -> Version {
+        let paused_until = self.paused_until.filter(|_| self.is_paused(now));
+        Version { revision: self.revision, paused_until }
+    }
+
     /// Whether the limit is paused at `now`.
     #[must_use]
     pub fn is_paused(&self, now: Time) -> bool {
         self.paused_until.is_some_and(|until| now < until)
     }
+}
+
+/// What a limit is like: a pause makes no revision, and is part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// The revision of its definition.
+    pub revision: u64,
+    /// Until when it is paused, if it is.
+    pub paused_until: Option<Time>,
 }
 
 /// Whether a limit is enforced.

@@ -45,7 +45,7 @@ pub enum Outcome {
     LimitRemoved(Box<Limit>),
     /// There is no limit of this name.
     UnknownLimit,
-    /// The limit has another revision than the one asked for.
+    /// The limit has another revision than the one asked for, or is paused otherwise.
     RevisionMismatch {
         /// The revision it has; none: there is no such limit.
         current: Option<u64>,

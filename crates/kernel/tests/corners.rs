@@ -200,7 +200,7 @@ fn cancel_oldest_asks_the_holders_of_the_limit_that_says_so() {
 fn a_pause_that_was_moved_ends_once() {
     let mut world = World::with_limits(&[Limit::new("db", Terms::concurrent(1))]);
     for until in [world.now + 100, world.now + 300, world.now + 200] {
-        world.run(&Command::Pause { name: "db".into(), until: Some(Time(until)) });
+        world.run(&Command::Pause { name: "db".into(), until: Some(Time(until)), if_version: None });
     }
     world.ask(1, one("db"));
     assert_eq!(world.state.next_due(), Some(Time(world.now + 200)), "earlier ones are of no more use");
@@ -211,19 +211,43 @@ fn a_pause_that_was_moved_ends_once() {
 }
 
 #[test]
+fn a_pause_and_a_reset_are_of_the_version_that_they_name_or_not_at_all() {
+    let mut world = World::with_limits(&[Limit::new("db", Terms::concurrent(1))]);
+    let version = |world: &World| world.state.limit("db").map(|limit| limit.version(Time(world.now)));
+    let pause = |world: &mut World, until: Option<u64>, if_version| {
+        let until = until.map(Time);
+        world.run(&Command::Pause { name: "db".into(), until, if_version })
+    };
+    let reset = |world: &mut World, if_version| world.run(&Command::Reset { name: "db".into(), if_version });
+    let (soon, running) = (world.now + 100, version(&world));
+    assert!(matches!(pause(&mut world, Some(soon), running), Outcome::LimitStored { .. }));
+    let paused = version(&world);
+    for until in [None, Some(soon), Some(u64::MAX)] {
+        assert!(matches!(pause(&mut world, until, running), Outcome::RevisionMismatch { .. }), "{until:?}");
+    }
+    assert!(matches!(reset(&mut world, running), Outcome::RevisionMismatch { current: Some(1) }));
+    assert_eq!(reset(&mut world, paused), Outcome::Reset { ended: 0 });
+    // A pause that is over is none, whether or not anything was handled since.
+    world.now = soon;
+    assert_eq!(version(&world), running);
+    assert!(matches!(pause(&mut world, None, paused), Outcome::RevisionMismatch { .. }));
+    assert_eq!(reset(&mut world, running), Outcome::Reset { ended: 0 });
+}
+
+#[test]
 fn work_left_at_one_key_does_not_keep_another_from_its_turn() {
     let mut world =
         World::with_limits(&[Limit::new("a", Terms::concurrent(1)), Limit::new("z", Terms::concurrent(1))]);
     world.ask(1, one("z"));
     world.ask(2, one("z"));
-    world.run(&Command::Pause { name: "a".into(), until: Some(Time(u64::MAX)) });
+    world.run(&Command::Pause { name: "a".into(), until: Some(Time(u64::MAX)), if_version: None });
     for n in 0..1_000 {
         let own = Claim::inline(format!("own/{n}"), Terms::concurrent(1), 1);
         world.ask(1_000 + n, vec![own.clone()]);
         world.ask(10_000 + n, vec![Claim::limit("a", 1), own]);
     }
     world.max("a", 1_000);
-    world.run(&Command::Pause { name: "a".into(), until: None });
+    world.run(&Command::Pause { name: "a".into(), until: None, if_version: None });
     world.run(&Command::Release { id: id(1), part: Part::All, counts: true });
     assert!(world.holds(2), "one step later, whatever is left to do at a");
 }

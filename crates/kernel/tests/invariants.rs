@@ -192,7 +192,7 @@ fn invariant_09_every_wait_can_be_explained() {
         assert_eq!(view.blocked_by.first().map(|block| block.why), Some(why), "{n}");
     };
     let mut world = world(&[("db", 1), ("shut", 0), ("wide", 3), ("paused", 1)]);
-    world.run(&Command::Pause { name: "paused".into(), until: Some(Time(u64::MAX)) });
+    world.run(&Command::Pause { name: "paused".into(), until: Some(Time(u64::MAX)), if_version: None });
     world.ask(1, one("db"));
     world.ask(2, one("db"));
     world.ask(3, one("db"));
@@ -301,7 +301,7 @@ fn invariant_15_an_outage_expires_nobody_who_comes_back_in_time() {
 #[test]
 fn the_work_of_a_step_is_bounded_whatever_the_backlog() {
     let mut world = world(&[("all", 1), ("other", 1)]);
-    world.run(&Command::Pause { name: "all".into(), until: Some(Time(u64::MAX)) });
+    world.run(&Command::Pause { name: "all".into(), until: Some(Time(u64::MAX)), if_version: None });
     let most = MAX_TRIES as usize * 8;
     for n in 0..10_000 {
         let own = Claim::inline(format!("tenant/{n}"), Terms::concurrent(1), 1);
@@ -320,7 +320,7 @@ fn the_work_of_a_step_is_bounded_whatever_the_backlog() {
             if_revision: None,
         },
     );
-    step(&mut world, &Command::Pause { name: "all".into(), until: None });
+    step(&mut world, &Command::Pause { name: "all".into(), until: None, if_version: None });
     let mut steps = 0;
     while world.state.next_due().is_some_and(|due| due.0 <= world.now) {
         step(&mut world, &Command::Tick);

@@ -320,13 +320,13 @@ impl Watched {
             }
             Op::Pause(n, ms) => {
                 let until = Some(Time(self.world.now + ms));
-                self.run(&Command::Pause { name: self.limit(*n).name, until });
+                self.run(&Command::Pause { name: self.limit(*n).name, until, if_version: None });
             }
             Op::Resume(n) => {
-                self.run(&Command::Pause { name: self.limit(*n).name, until: None });
+                self.run(&Command::Pause { name: self.limit(*n).name, until: None, if_version: None });
             }
             Op::Reset(n) => {
-                self.run(&Command::Reset { name: self.limit(*n).name });
+                self.run(&Command::Reset { name: self.limit(*n).name, if_version: None });
             }
             Op::SetUsage(n, used) => {
                 let id = id(1_000_000 + self.world.log.len() as u128);
@@ -352,7 +352,7 @@ impl Watched {
                 limit: Box::new(Limit { terms, ..limit.clone() }),
                 if_revision: None,
             });
-            self.run(&Command::Pause { name: limit.name, until: None });
+            self.run(&Command::Pause { name: limit.name, until: None, if_version: None });
         }
         for _ in 0..DRAIN_ROUNDS {
             let held: Vec<_> = self.model.runs.keys().copied().collect();

@@ -120,7 +120,7 @@ fn a_release_lowers_the_level_unless_it_is_a_rate() {
 #[test]
 fn a_pause_ends_at_its_time() {
     let mut world = limit(1, Refill::Release);
-    world.run(&Command::Pause { name: "db".into(), until: Some(Time(world.now + 500)) });
+    world.run(&Command::Pause { name: "db".into(), until: Some(Time(world.now + 500)), if_version: None });
     world.ask(1, one());
     live(&mut world, 499);
     assert!(world.waits(1));

@@ -108,7 +108,7 @@ pub(crate) fn page(values: &Values) -> (usize, usize) {
 pub(crate) async fn reset(app: &Prefect, asked: &Asked) -> Answered {
     let name = limit_of(&asked.part);
     let _one_at_a_time = app.registry.changes.lock().await;
-    let command = Command::Reset { name: name.clone() };
+    let command = Command::Reset { name: name.clone(), if_version: None };
     match app.change(&asked.caller, "limit.reset", &name, command, Row::Same).await? {
         Outcome::Reset { .. } => {}
         Outcome::UnknownLimit => return Err(not_found()),
@@ -141,7 +141,7 @@ async fn remove(app: &Prefect, asked: &Asked, shown: Shown) -> Answered {
     shown.owner()?;
     let name = shown.limit.name;
     let _one_at_a_time = app.registry.changes.lock().await;
-    let reset = Command::Reset { name: name.clone() };
+    let reset = Command::Reset { name: name.clone(), if_version: None };
     app.change(&asked.caller, "limit.reset", &name, reset, Row::Same).await?;
     let remove = Command::RemoveLimit { name: name.clone(), if_revision: None };
     match app.change(&asked.caller, "limit.remove", &name, remove, Row::Delete(name.clone())).await? {

@@ -19,7 +19,7 @@ impl World {
             let set = Command::SetLimit { limit: Box::new(limit), if_revision: None };
             let mut commands = vec![set];
             if self.quiet {
-                commands.push(Command::Pause { name: name.clone(), until: None });
+                commands.push(Command::Pause { name: name.clone(), until: None, if_version: None });
                 if plain {
                     commands.push(Command::SetUsage { name, id: self.operator_id(), used: 0 });
                 }
@@ -56,9 +56,9 @@ impl World {
                 }
                 Command::SetLimit { limit: Box::new(limit), if_revision: None }
             }
-            9..12 => Command::Pause { name, until: Some(self.some_time()) },
-            12..14 => Command::Pause { name, until: None },
-            14 => Command::Reset { name },
+            9..12 => Command::Pause { name, until: Some(self.some_time()), if_version: None },
+            12..14 => Command::Pause { name, until: None, if_version: None },
+            14 => Command::Reset { name, if_version: None },
             15 if plain => Command::RemoveLimit { name, if_revision: None },
             16 if plain => {
                 let used = u32::try_from(self.random.below(3)).unwrap_or(0);

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use admit_http::{AuditEntry, Caller, Problem};
-use admit_kernel::{Command, Limit, Name, Outcome, Time};
+use admit_kernel::{Command, Limit, Name, Outcome, Time, Version};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -44,17 +44,12 @@ pub(super) async fn get(
     State(app): Shared,
     PathName(name): PathName,
 ) -> Result<Response, Problem> {
-    existing(&app, &name).await.map(|body| answer(StatusCode::OK, body))
-}
-
-/// A limit as it is now.
-async fn current(app: &App, name: &Name) -> Result<Option<LimitBody>, Problem> {
-    let name = name.clone();
-    app.look(move |state, now| state.limit(&name).map(|limit| convert::limit_body(limit, state, now))).await
-}
-
-async fn existing(app: &App, name: &Name) -> Result<LimitBody, Problem> {
-    current(app, name).await?.ok_or_else(|| problems::unknown_limit(name))
+    let limit = app.look({
+        let name = name.clone();
+        move |state, now| state.limit(&name).map(|limit| shown(limit, state, now))
+    });
+    let (version, body) = limit.await?.ok_or_else(|| problems::unknown_limit(&name))?;
+    Ok(answer(StatusCode::OK, version, body))
 }
 
 /// Defines a limit, or replaces its definition.
@@ -74,14 +69,22 @@ pub(super) async fn put(
     headers: HeaderMap,
     Json(input): Json<LimitInput>,
 ) -> Result<Response, Problem> {
-    let old = current(&app, &name).await?;
-    let if_revision = precondition::check(&headers, old.as_ref())?;
-    let limit = Box::new(convert::limit(input, &name, old.map(|old| old.source.into()))?);
+    let (version, source) = app
+        .look({
+            let name = name.clone();
+            move |state, now| {
+                state.limit(&name).map(|limit| (limit.version(now), limit.source.clone())).unzip()
+            }
+        })
+        .await?;
+    // A new definition leaves the pause as it is.
+    let if_revision = precondition::check(&headers, version)?.map(|version| version.revision);
+    let limit = Box::new(convert::limit(input, &name, source)?);
     let command = Command::SetLimit { limit, if_revision };
     match change(&app, &caller, "limit.set", &name, command).await? {
         Outcome::LimitStored { before, after } => {
             let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-            Ok(answer(status, show(&app, *after).await?))
+            show(&app, status, *after).await
         }
         Outcome::RevisionMismatch { current } => Err(problems::revision_mismatch(current)),
         Outcome::Denied(denial) => Err(problems::denial(*denial, app.now())),
@@ -99,7 +102,7 @@ pub(super) async fn delete(
     PathName(name): PathName,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let if_revision = precondition::check(&headers, Some(&existing(&app, &name).await?))?;
+    let if_revision = expected(&app, &headers, &name).await?.map(|version| version.revision);
     let command = Command::RemoveLimit { name: name.clone(), if_revision };
     match change(&app, &caller, "limit.remove", &name, command).await? {
         Outcome::LimitRemoved(_) => Ok(StatusCode::NO_CONTENT),
@@ -122,7 +125,7 @@ pub(super) async fn pause(
     headers: HeaderMap,
     Json(input): Json<PauseInput>,
 ) -> Result<Response, Problem> {
-    expect(&app, &headers, &name).await?;
+    let if_version = expected(&app, &headers, &name).await?;
     let now = app.look(|_, now| now).await?;
     let until = match (input.for_ms, input.until) {
         (Some(ms), None) => now.plus(convert::within("for_ms", ms, 1, MAX_PAUSE_MS)?),
@@ -130,7 +133,8 @@ pub(super) async fn pause(
         (None, None) => Time(u64::MAX),
         (Some(_), Some(text)) => return Err(invalid("until", text, "give `for_ms` or `until`, not both")),
     };
-    set_pause(&app, &caller, "limit.pause", name, Some(until)).await
+    let command = Command::Pause { name: name.clone(), until: Some(until), if_version };
+    set_pause(&app, &caller, "limit.pause", &name, command).await
 }
 
 /// The longest pause that is given in milliseconds: a year. Longer ones end by hand.
@@ -148,27 +152,32 @@ pub(super) async fn resume(
     headers: HeaderMap,
     Json(EmptyInput {}): Json<EmptyInput>,
 ) -> Result<Response, Problem> {
-    expect(&app, &headers, &name).await?;
-    set_pause(&app, &caller, "limit.resume", name, None).await
+    let if_version = expected(&app, &headers, &name).await?;
+    let command = Command::Pause { name: name.clone(), until: None, if_version };
+    set_pause(&app, &caller, "limit.resume", &name, command).await
 }
 
-/// Checks what the request says of the limit, for changes that make no revision and cannot be tied to one:
-/// another change may still come between the look and the deed.
-async fn expect(app: &App, headers: &HeaderMap, name: &Name) -> Result<(), Problem> {
-    precondition::check(headers, Some(&existing(app, name).await?)).map(drop)
+/// What the request demands that an existing limit be like when it is changed.
+async fn expected(app: &App, headers: &HeaderMap, name: &Name) -> Result<Option<Version>, Problem> {
+    let version = app.look({
+        let name = name.clone();
+        move |state, now| state.limit(&name).map(|limit| limit.version(now))
+    });
+    let version = version.await?.ok_or_else(|| problems::unknown_limit(name))?;
+    precondition::check(headers, Some(version))
 }
 
 async fn set_pause(
     app: &App,
     caller: &Caller,
     action: &'static str,
-    name: Name,
-    until: Option<Time>,
+    name: &Name,
+    command: Command,
 ) -> Result<Response, Problem> {
-    let command = Command::Pause { name: name.clone(), until };
-    match change(app, caller, action, &name, command).await? {
-        Outcome::LimitStored { after, .. } => Ok(answer(StatusCode::OK, show(app, *after).await?)),
-        Outcome::UnknownLimit => Err(problems::unknown_limit(&name)),
+    match change(app, caller, action, name, command).await? {
+        Outcome::LimitStored { after, .. } => show(app, StatusCode::OK, *after).await,
+        Outcome::UnknownLimit => Err(problems::unknown_limit(name)),
+        Outcome::RevisionMismatch { current } => Err(problems::revision_mismatch(current)),
         Outcome::Denied(denial) => Err(problems::denial(*denial, app.now())),
         other => Err(problems::unexpected(&other)),
     }
@@ -186,10 +195,12 @@ pub(super) async fn reset(
     headers: HeaderMap,
     Json(EmptyInput {}): Json<EmptyInput>,
 ) -> Result<axum::Json<ResetBody>, Problem> {
-    expect(&app, &headers, &name).await?;
-    match change(&app, &caller, "limit.reset", &name, Command::Reset { name: name.clone() }).await? {
+    let if_version = expected(&app, &headers, &name).await?;
+    let command = Command::Reset { name: name.clone(), if_version };
+    match change(&app, &caller, "limit.reset", &name, command).await? {
         Outcome::Reset { ended } => Ok(axum::Json(ResetBody { ended })),
         Outcome::UnknownLimit => Err(problems::unknown_limit(&name)),
+        Outcome::RevisionMismatch { current } => Err(problems::revision_mismatch(current)),
         Outcome::Denied(denial) => Err(problems::denial(*denial, app.now())),
         other => Err(problems::unexpected(&other)),
     }
@@ -232,14 +243,19 @@ fn describe(limit: &Limit) -> Value {
     serde_json::to_value(limit).unwrap_or_default()
 }
 
-async fn show(app: &App, limit: Limit) -> Result<LimitBody, Problem> {
-    app.look(move |state, now| convert::limit_body(&limit, state, now)).await
+/// Answers with a limit as a change left it.
+async fn show(app: &App, status: StatusCode, limit: Limit) -> Result<Response, Problem> {
+    let (version, body) = app.look(move |state, now| shown(&limit, state, now)).await?;
+    Ok(answer(status, version, body))
 }
 
-fn answer(status: StatusCode, body: LimitBody) -> Response {
-    let etag = precondition::etag(&body);
+fn shown(limit: &Limit, state: &admit_kernel::State, now: Time) -> (Version, LimitBody) {
+    (limit.version(now), convert::limit_body(limit, state, now))
+}
+
+fn answer(status: StatusCode, version: Version, body: LimitBody) -> Response {
     let mut response = (status, axum::Json(body)).into_response();
-    if let Ok(etag) = HeaderValue::from_str(&etag) {
+    if let Ok(etag) = HeaderValue::from_str(&precondition::etag(version)) {
         response.headers_mut().insert(header::ETAG, etag);
     }
     response

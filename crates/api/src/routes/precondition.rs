@@ -1,28 +1,32 @@
 //! `If-Match` and `If-None-Match`: change a limit only if it is what the client takes it for.
 
 use admit_http::Problem;
+use admit_kernel::{Time, Version};
 use axum::http::{HeaderMap, HeaderName, header};
 
+use crate::convert;
 use crate::problems::{self, invalid};
-use crate::wire::LimitBody;
 
-/// The tag of a limit as it is shown: its revision, and its pause, which does not make a revision.
-pub(super) fn etag(limit: &LimitBody) -> String {
-    let LimitBody { revision, .. } = limit;
-    match (&limit.paused_until, limit.paused) {
-        (Some(until), _) => format!("\"{revision}-paused-{until}\""),
-        (None, true) => format!("\"{revision}-paused\""),
-        (None, false) => format!("\"{revision}\""),
+/// There is no limit: none has this revision.
+const NO_LIMIT: Version = Version { revision: 0, paused_until: None };
+
+/// The tag of a limit: its revision, and its pause, which does not make a revision.
+pub(super) fn etag(version: Version) -> String {
+    let Version { revision, paused_until } = version;
+    match paused_until {
+        Some(Time(u64::MAX)) => format!("\"{revision}-paused\""),
+        Some(until) => format!("\"{revision}-paused-{}\"", convert::at(until)),
+        None => format!("\"{revision}\""),
     }
 }
 
-/// The revision that the limit must still have when it is changed (0: none, as there must be no limit);
-/// none: any. `current` is how it is now.
-pub(super) fn check(headers: &HeaderMap, current: Option<&LimitBody>) -> Result<Option<u64>, Problem> {
+/// What the limit must still be like when it is changed; none: it does not matter. `current` is what it is
+/// like now.
+pub(super) fn check(headers: &HeaderMap, current: Option<Version>) -> Result<Option<Version>, Problem> {
     let revision = current.map(|limit| limit.revision);
     match (text(headers, header::IF_MATCH)?, text(headers, header::IF_NONE_MATCH)?) {
         (None, None) => Ok(None),
-        (None, Some(none)) if none == "*" && current.is_none() => Ok(Some(0)),
+        (None, Some(none)) if none == "*" && current.is_none() => Ok(Some(NO_LIMIT)),
         (None, Some(none)) if none == "*" => Err(problems::revision_mismatch(revision)),
         (_, Some(none)) => Err(invalid("if-none-match", none, "* alone, without If-Match")),
         (Some(any), None) => {
@@ -31,7 +35,7 @@ pub(super) fn check(headers: &HeaderMap, current: Option<&LimitBody>) -> Result<
                 let tags = strong_tags(&any).ok_or_else(|| invalid("if-match", &*any, right))?;
                 current.map(etag).is_some_and(|current| tags.contains(&&*current))
             };
-            let met = revision.filter(|_| is_met).map(Some);
+            let met = current.filter(|_| is_met).map(Some);
             met.ok_or_else(|| problems::revision_mismatch(revision))
         }
     }

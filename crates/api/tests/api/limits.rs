@@ -113,6 +113,35 @@ fn a_pause_changes_the_etag_and_every_change_is_guarded() {
 }
 
 #[test]
+fn of_those_who_pause_or_resume_what_they_saw_one_does() {
+    let server = server();
+    server.limit("a", 1);
+    // Whoever is second has seen what is no more so.
+    let race = |what: &str, body: &(dyn Fn(usize) -> String + Sync)| {
+        let etag = server.get("/api/v1/limits/a").header("etag").unwrap().to_owned();
+        let call = |number| {
+            let path = format!("/api/v1/limits/a/{what}");
+            server.call_with("POST", &path, &[("if-match", &etag)], &body(number)).status
+        };
+        let mut statuses: Vec<u16> = std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..RACERS).map(|number| scope.spawn(move || call(number))).collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+        });
+        statuses.sort_unstable();
+        let mut expect = [412; RACERS];
+        expect[0] = 200;
+        assert_eq!(statuses, expect, "{what}");
+    };
+    for _ in 0..20 {
+        race("pause", &|number| format!("{{\"for_ms\":{}}}", 600_000 * (number + 1)));
+        race("resume", &|_| String::new());
+    }
+}
+
+/// Requests at a time that want the same.
+const RACERS: usize = 8;
+
+#[test]
 fn an_answer_can_be_edited_and_sent_back() {
     let server = server();
     server.call(

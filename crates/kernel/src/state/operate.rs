@@ -12,7 +12,7 @@ use super::level::PICO;
 use super::turn::{Turn, denied};
 use crate::{
     Claim, Denial, End, Event, Grant, Limit, MAX_LIMITS, MAX_MATCHERS, MAX_PATTERNS, MAX_SLOTS,
-    MAX_TEXT_BYTES, Mode, Name, Outcome, Refill, TermsRef, Time,
+    MAX_TEXT_BYTES, Mode, Name, Outcome, Refill, TermsRef, Time, Version,
 };
 
 impl Turn<'_> {
@@ -98,14 +98,23 @@ impl Turn<'_> {
         Outcome::LimitRemoved(Box::new(limit))
     }
 
-    pub(super) fn pause(&mut self, name: &Name, until: Option<Time>) -> Outcome {
+    pub(super) fn pause(&mut self, name: &Name, until: Option<Time>, if_version: Option<Version>) -> Outcome {
         let Some(before) = self.state.limit(name).cloned() else { return Outcome::UnknownLimit };
+        if let Some(mismatch) = self.is_not(&before, if_version) {
+            return mismatch;
+        }
         let until = until.filter(|until| *until > self.state.seen);
         if before.paused_until != until {
             self.emit(Event::Paused { name: name.clone(), until });
         }
         let after = Limit { paused_until: until, ..before.clone() };
         Outcome::LimitStored { before: Some(Box::new(before)), after: Box::new(after) }
+    }
+
+    /// Why a limit is not to be changed, as it is not like that.
+    fn is_not(&self, limit: &Limit, version: Option<Version>) -> Option<Outcome> {
+        let differs = version.is_some_and(|version| version != limit.version(self.state.seen));
+        differs.then_some(Outcome::RevisionMismatch { current: Some(limit.revision) })
     }
 
     /// The pause of a limit is over.
@@ -115,9 +124,10 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn reset(&mut self, name: &Name) -> Outcome {
-        if self.state.limit(name).is_none() {
-            return Outcome::UnknownLimit;
+    pub(super) fn reset(&mut self, name: &Name, if_version: Option<Version>) -> Outcome {
+        let Some(limit) = self.state.limit(name) else { return Outcome::UnknownLimit };
+        if let Some(mismatch) = self.is_not(limit, if_version) {
+            return mismatch;
         }
         let (ids, keys) = self.state.claiming(name);
         for &id in &ids {

@@ -46,8 +46,8 @@ impl<'a> Turn<'a> {
             Command::Withdraw { id } => self.withdraw(*id),
             Command::SetLimit { limit, if_revision } => self.set_limit(limit, *if_revision),
             Command::RemoveLimit { name, if_revision } => self.remove_limit(name, *if_revision),
-            Command::Pause { name, until } => self.pause(name, *until),
-            Command::Reset { name } => self.reset(name),
+            Command::Pause { name, until, if_version } => self.pause(name, *until, *if_version),
+            Command::Reset { name, if_version } => self.reset(name, *if_version),
             Command::SetUsage { name, id, used } => self.set_usage(name, *id, *used),
             Command::RaiseEpoch => {
                 let epoch = self.state.epoch + 1;
