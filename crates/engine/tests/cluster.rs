@@ -228,7 +228,7 @@ fn lock_and_wait(url: &str) {
     let info = NodeInfo { number: 77, name: "locker".into(), address: String::new(), version: String::new() };
     let mut store = PostgresStore::open(PostgresConfig::parse(url).unwrap(), info, &[]).unwrap();
     let head = store.head().unwrap();
-    store.begin(head.seq).unwrap();
+    store.begin(&head).unwrap();
     println!("\nlocked");
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();

@@ -180,7 +180,7 @@ fn a_state_that_is_not_the_recorded_one_is_refused() {
     let mut store = SqliteStore::open(folder.path(), Durability::Normal, &[]).unwrap();
     let payload = postcard_of_no_events();
     let record = admit_store::Record::after(&store.head().unwrap(), id(1), 0, 5, Some(0xdead_beef), payload);
-    store.begin(0).unwrap();
+    store.begin(&admit_store::Head::default()).unwrap();
     store.commit(&record, &[]).unwrap();
     drop(store);
     let error = core(&folder, &hands, Options::new(2)).err().unwrap();

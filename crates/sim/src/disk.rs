@@ -278,10 +278,10 @@ impl Store for ModelStore {
         ModelStore::leave(disk, page)
     }
 
-    fn begin(&mut self, applied: u64) -> Result<Begin, Error> {
+    fn begin(&mut self, applied: &Head) -> Result<Begin, Error> {
         let disk = self.enter()?;
         let all = disk.records.iter().chain(&disk.unsynced);
-        let missed = all.filter(|record| record.seq > applied).cloned().collect();
+        let missed = all.filter(|record| record.seq > applied.seq).cloned().collect();
         let end = disk.unsynced.last().map_or(disk.head, Record::head);
         let begin = ModelStore::leave(disk, Begin { now_ms: None, missed });
         self.applied = end;

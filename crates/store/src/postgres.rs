@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod flush;
 mod log;
 mod migrate;
 mod nodes;
@@ -20,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub use config::PostgresConfig;
 use error::Failure;
-use log::{Begun, Statements};
+use log::{Begun, End, Statements};
 use rows::PostgresReader;
 use session::{Path, Session, Setup, find_path};
 use tls::Tls;
@@ -41,8 +42,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_secs(1);
 /// How old a transaction may be before its connection is looked at again: what is older was perhaps thrown out.
 const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
-/// Bytes of missed records that are read at a time without the lock.
-const PAGE_BYTES: usize = 8 << 20;
 
 /// One node's store in a PostgreSQL database that other nodes may share.
 pub struct PostgresStore {
@@ -52,6 +51,8 @@ pub struct PostgresStore {
     info: NodeInfo,
     link: Option<Link>,
     begun: Option<(Begun, Instant)>,
+    /// The last record that was seen before it was known to be on disk.
+    unflushed: Option<Head>,
     /// The state is known to come from a copy: the epoch is about to rise.
     is_known_copy: bool,
     snapshot_seq: u64,
@@ -63,6 +64,8 @@ pub struct PostgresStore {
 struct Link {
     session: Session,
     statements: Statements,
+    /// The number of this node.
+    node: u64,
     /// Which database this is.
     home: String,
 }
@@ -83,7 +86,7 @@ impl PostgresStore {
             let setup = Setup::new(&config, path);
             let session = Session::open(&config, &setup, None).await.map_err(Failure::opening)?;
             migrate::run(&session, &config, migrations).await?;
-            Ok((path, Link::new(session).await.map_err(Failure::opening)?))
+            Ok((path, Link::new(session, &config, info.number).await.map_err(Failure::opening)?))
         });
         let (path, link) = opened?;
         if path == Path::Pooled {
@@ -99,6 +102,7 @@ impl PostgresStore {
             info,
             link: Some(link),
             begun: None,
+            unflushed: None,
             is_known_copy: false,
             snapshot_seq: 0,
             board: Arc::default(),
@@ -108,13 +112,14 @@ impl PostgresStore {
 
     /// Has a conversation with the database, over a new connection if the old one is gone.
     fn talk<T>(&mut self, talk: impl AsyncFnOnce(&Link) -> Result<T, Failure>) -> Result<T, Failure> {
-        let PostgresStore { runtime, link, config, path, .. } = self;
+        let PostgresStore { runtime, link, config, path, info, .. } = self;
         let result = runtime.block_on(async {
             let link = match link {
                 Some(link) => link,
                 None => {
                     let setup = Setup::new(config, *path);
-                    link.insert(Link::new(Session::open(config, &setup, None).await?).await?)
+                    let session = Session::open(config, &setup, None).await?;
+                    link.insert(Link::new(session, config, info.number).await?)
                 }
             };
             talk(link).await
@@ -152,7 +157,7 @@ impl PostgresStore {
         }
     }
 
-    fn try_begin(&mut self, applied: u64) -> Result<Vec<Record>, Failure> {
+    fn try_begin(&mut self, applied: &Head) -> Result<Vec<Record>, Failure> {
         let is_known_copy = self.is_known_copy;
         let begun = self.talk(async |link| {
             let begun = log::begin(&link.session, &link.statements, applied).await?;
@@ -164,6 +169,7 @@ impl PostgresStore {
         match begun {
             Ok(mut begun) => {
                 let missed = std::mem::take(&mut begun.missed);
+                self.note_seen(&begun.end, !missed.is_empty());
                 self.note_applied(begun.end.head.seq);
                 self.begun = Some((begun, Instant::now()));
                 Ok(missed)
@@ -177,21 +183,20 @@ impl PostgresStore {
 
     fn try_commit(&mut self, record: &Record, writes: &[Write]) -> Result<(), (Option<usize>, Failure)> {
         let Some((begun, since)) = self.begun.take() else { return Err((None, Failure::Lost)) };
-        let mut refused = None;
+        let (mut refused, others_write) = (None, begun.others_write);
         let result = self.talk(async |link| {
             if since.elapsed() > SUSPICIOUS_AFTER && link.session.is_lost().await {
                 return Err(Failure::Lost);
             }
-            log::commit(&link.session, &link.statements, &begun, &link.home, record, writes).await.map_err(
-                |(write, failure)| {
-                    refused = write;
-                    failure
-                },
-            )
+            log::commit(link, &begun, record, writes, others_write).await.map_err(|(write, failure)| {
+                refused = write;
+                failure
+            })
         });
         match result {
             Ok(end) => {
                 self.is_known_copy &= end.home == begun.end.home;
+                self.unflushed = None;
                 self.note_applied(end.head.seq);
                 Ok(())
             }
@@ -202,14 +207,28 @@ impl PostgresStore {
         }
     }
 
+    /// What was read from the log is its caller's, though perhaps not on disk.
+    fn note_seen(&mut self, end: &End, has_news: bool) {
+        self.unflushed = end.unflushed().filter(|_| has_news || self.unflushed.is_some());
+    }
+
+    /// Returns when all that was seen is on disk.
+    fn flush(&mut self) -> Result<(), Error> {
+        if let Some(to) = self.unflushed {
+            self.talk(async |link| link.flush(&to).await).map_err(Failure::outside_commit)?;
+            self.unflushed = None;
+        }
+        Ok(())
+    }
+
     fn note_applied(&self, seq: u64) {
         self.board.applied.store(seq, Ordering::Relaxed);
     }
 }
 
 impl Link {
-    async fn new(session: Session) -> Result<Link, Failure> {
-        let statements = Statements::prepare(&session).await?;
+    async fn new(session: Session, config: &PostgresConfig, node: u64) -> Result<Link, Failure> {
+        let statements = Statements::prepare(&session, config).await?;
         // The table has another number in a database that was restored from a dump ...
         session.begin("READ ONLY").await?;
         let answer = session.query("SELECT CAST(CAST('log_head' AS regclass) AS oid)", &[]).await?;
@@ -225,13 +244,21 @@ impl Link {
             Err(_) => None,
         };
         let home = format!("{}/{}", system.unwrap_or_default(), table.unwrap_or_default());
-        Ok(Link { session, statements, home })
+        Ok(Link { session, statements, node, home })
+    }
+
+    /// Returns when the log is on disk up to this record.
+    async fn flush(&self, to: &Head) -> Result<(), Failure> {
+        flush::flush(&self.session, &self.statements.flush, self.node, to).await
     }
 }
 
 impl Store for PostgresStore {
     fn head(&mut self) -> Result<Head, Error> {
-        self.transact("READ ONLY", async |link| log::end(&link.session).await).map(|end| end.head)
+        let end = self.transact("READ ONLY", async |link| log::end(&link.session).await)?;
+        self.note_seen(&end, true);
+        self.flush()?;
+        Ok(end.head)
     }
 
     fn is_copy(&mut self) -> Result<bool, Error> {
@@ -261,7 +288,7 @@ impl Store for PostgresStore {
         self.transact("READ ONLY", async |link| log::records_after(&link.session, seq, max_bytes).await)
     }
 
-    fn begin(&mut self, applied: u64) -> Result<Begin, Error> {
+    fn begin(&mut self, applied: &Head) -> Result<Begin, Error> {
         let was_linked = self.link.is_some();
         let mut begun = self.try_begin(applied);
         // A connection that died while it was idle costs a new one, not the batch.
@@ -280,7 +307,8 @@ impl Store for PostgresStore {
         };
         let (write, failure) = if first.1.is_passing() {
             // It never happened. If nobody else was quicker, it still can.
-            let missed = self.begin(record.seq - 1)?.missed;
+            let before = Head { seq: record.seq - 1, checksum: record.prev_checksum, ..Head::default() };
+            let missed = self.begin(&before)?.missed;
             if !missed.is_empty() {
                 self.rollback();
                 return Err(Error::Unavailable(
@@ -300,6 +328,11 @@ impl Store for PostgresStore {
             // Sent with the commit, so if the connection broke, it may have arrived.
             (None, failure) => failure.at_commit(),
         })
+    }
+
+    fn commit_nothing(&mut self) -> Result<(), Error> {
+        self.rollback();
+        self.flush()
     }
 
     fn rollback(&mut self) {
@@ -339,10 +372,19 @@ impl Store for PostgresStore {
         self.transact("", async |link| snapshots::probe(&link.session, bytes).await)
     }
 
-    fn missed(&mut self, applied: u64) -> Result<Vec<Record>, Error> {
-        let missed =
-            self.transact("READ ONLY", async |link| log::missed(&link.session, applied, PAGE_BYTES).await)?;
-        self.note_applied(missed.last().map_or(applied, |last| last.seq));
+    fn missed(&mut self, applied: &Head) -> Result<Vec<Record>, Error> {
+        let missed = self.talk(async |link| log::missed(&link.session, &link.statements, applied).await);
+        if missed.is_err() {
+            self.undo();
+        }
+        let (missed, end) = missed.map_err(Failure::outside_commit)?;
+        self.note_seen(&end, !missed.is_empty());
+        // The log may have gone on between the two readings.
+        if let Some(last) = missed.last().filter(|last| last.seq > end.durable_seq) {
+            self.unflushed = Some(last.head());
+        }
+        self.flush()?;
+        self.note_applied(missed.last().map_or(applied.seq, |last| last.seq));
         Ok(missed)
     }
 

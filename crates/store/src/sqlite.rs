@@ -127,11 +127,11 @@ impl Store for SqliteStore {
         log::records_after(&self.connection, seq, max_bytes)
     }
 
-    fn begin(&mut self, applied: u64) -> Result<Begin, Error> {
+    fn begin(&mut self, applied: &Head) -> Result<Begin, Error> {
         // The folder lock keeps others out, so there is nothing to lock here, and nothing is missed but
         // a commit of our own whose outcome was unknown.
-        let missed = if self.end()?.head.seq > applied {
-            self.records_after(applied, usize::MAX)?
+        let missed = if self.end()?.head.seq > applied.seq {
+            self.records_after(applied.seq, usize::MAX)?
         } else {
             Vec::new()
         };

@@ -10,8 +10,11 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// The log and what lies beside it. All calls come from one thread.
 ///
-/// A batch is `begin`, then `commit` or `rollback`. [`Error::Unknown`] is the only error of `commit` after
-/// which something may have been written.
+/// A batch is `begin`, then `commit`, `commit_nothing` or `rollback`. [`Error::Unknown`] is the only error of
+/// `commit` after which something may have been written.
+///
+/// What other nodes wrote may be seen in `begin` before it is on disk, so nothing may be answered from it before
+/// `commit` or `commit_nothing` returned. What every other call gives is on disk.
 pub trait Store: Send {
     /// The end of the log, as it is stored.
     fn head(&mut self) -> Result<Head, Error>;
@@ -26,13 +29,20 @@ pub trait Store: Send {
     /// Records after `seq` in order: as many as fit in `max_bytes`, at least one if there is one.
     fn records_after(&mut self, seq: u64, max_bytes: usize) -> Result<Vec<Record>, Error>;
 
-    /// Begins a batch: from now until its end nobody else appends to the log.
-    fn begin(&mut self, applied: u64) -> Result<Begin, Error>;
+    /// Begins a batch: from now until its end nobody else appends to the log. `applied` is the record up to which
+    /// its caller knows the log; [`Error::Rewritten`]: the log has another one there, or none.
+    fn begin(&mut self, applied: &Head) -> Result<Begin, Error>;
 
     /// Appends the record and executes the writes, all or nothing, and returns when that is on disk.
     fn commit(&mut self, record: &Record, writes: &[Write]) -> Result<(), Error>;
 
-    /// Ends a batch that writes nothing.
+    /// Ends a batch that writes nothing, and returns when what it saw is on disk.
+    fn commit_nothing(&mut self) -> Result<(), Error> {
+        self.rollback();
+        Ok(())
+    }
+
+    /// Gives a batch up.
     fn rollback(&mut self);
 
     /// Stores a snapshot; keeps the one before it, drops older ones.
@@ -50,7 +60,7 @@ pub trait Store: Send {
 
     /// The next records after `applied` that other nodes added, as far as they fit in one reading; nobody waits
     /// meanwhile. A store of one node has none.
-    fn missed(&mut self, applied: u64) -> Result<Vec<Record>, Error> {
+    fn missed(&mut self, applied: &Head) -> Result<Vec<Record>, Error> {
         let _ = applied;
         Ok(Vec::new())
     }

@@ -82,21 +82,77 @@ fn two_nodes_may_create_everything_at_once() {
 fn what_others_wrote_is_missed_until_it_is_read() {
     let schema = Schema::new();
     let (mut one, mut other) = (schema.open_as(1, &[]).unwrap(), schema.open_as(2, &[]).unwrap());
-    append(&mut one, 3);
-    assert_eq!(other.missed(1).unwrap().len(), 2);
-    assert_eq!(other.begin(0).unwrap().missed.len(), 3);
+    let first = append(&mut one, 3);
+    assert_eq!(other.missed(&first[0]).unwrap().len(), 2);
+    assert_eq!(other.begin(&Head::default()).unwrap().missed.len(), 3);
     other.rollback();
-    append(&mut one, 100);
-    assert_eq!(other.begin(3).unwrap_err(), Error::Behind);
-    assert_eq!(other.missed(3).unwrap().len(), 100, "nobody waits meanwhile");
-    let error = other.begin(500).unwrap_err();
-    assert!(matches!(error, Error::Rewritten(_)), "{error}");
-    assert!(matches!(other.missed(500), Err(Error::Rewritten(_))));
-    schema.postgres.sql(&schema.name, "DELETE FROM log WHERE seq < 50");
-    assert!(matches!(other.begin(30), Err(Error::Rewritten(_))));
-    assert!(matches!(other.missed(30), Err(Error::Rewritten(_))));
-    assert_eq!(other.begin(103).unwrap().missed, []);
+    let then = append(&mut one, 100);
+    assert_eq!(other.begin(&first[2]).unwrap_err(), Error::Behind);
+    let page = other.missed(&first[2]).unwrap();
+    assert_eq!(page.len(), 64, "a reading");
+    assert_eq!(other.missed(&page[63].head()).unwrap().len(), 36, "nobody waits meanwhile");
+    assert_eq!(other.begin(&then[99]).unwrap().missed, []);
     other.rollback();
+}
+
+#[test]
+fn a_log_that_does_not_go_on_from_what_was_there_is_told() {
+    let schema = Schema::new();
+    let (mut one, mut other) = (schema.open_as(1, &[]).unwrap(), schema.open_as(2, &[]).unwrap());
+    let heads = append(&mut one, 10);
+    let else_one = |seq| Head { seq, checksum: 1, ..Head::default() };
+    let mut check = |applied: Head, what: &str| {
+        let expected = |error: Error| matches!(&error, Error::Rewritten(reason) if reason.contains(what));
+        assert!(other.begin(&applied).is_err_and(expected), "begin after {applied:?}: {what}");
+        assert!(other.missed(&applied).is_err_and(expected), "missed after {applied:?}: {what}");
+    };
+    check(else_one(500), "the log ends at 10");
+    check(else_one(10), "record 10 is not the one");
+    check(else_one(7), "record 7 is not the one");
+    schema.postgres.sql(&schema.name, "DELETE FROM log WHERE seq < 5");
+    check(heads[1], "3 is gone");
+    schema.postgres.sql(&schema.name, "DELETE FROM log");
+    check(heads[1], "records 3 to 10 are gone");
+}
+
+#[test]
+fn who_writes_alone_waits_for_the_disk_and_who_does_not_gives_the_lock_up_before() {
+    let schema = Schema::new();
+    let (mut one, mut other) = (schema.open_as(1, &[]).unwrap(), schema.open_as(2, &[]).unwrap());
+    let on_disk = || schema.postgres.sql(&schema.name, "SELECT durable_seq FROM log_head");
+    let flushed = || schema.postgres.sql(&schema.name, "SELECT node, seq FROM flushes ORDER BY node");
+    let alone = append(&mut one, 2);
+    assert_eq!((on_disk().as_str(), flushed().as_str()), ("2", ""));
+    other.begin(&alone[0]).unwrap();
+    other.commit(&own(&alone[1]), &[]).unwrap();
+    assert_eq!((on_disk().as_str(), flushed().as_str()), ("2", "2|3"));
+    // What is on disk already is not flushed again; what is not is, before anybody hears of it.
+    one.missed(&alone[1]).unwrap();
+    assert_eq!(flushed(), "2|3");
+    schema.postgres.sql(&schema.name, "DELETE FROM flushes");
+    one.missed(&alone[1]).unwrap();
+    assert_eq!(flushed(), "1|3");
+    schema.postgres.sql(&schema.name, "DELETE FROM flushes");
+    other.begin(&alone[1]).unwrap();
+    other.commit_nothing().unwrap();
+    assert_eq!(flushed(), "2|3");
+    schema.postgres.sql(&schema.name, "DELETE FROM flushes");
+    one.head().unwrap();
+    assert_eq!(flushed(), "1|3");
+}
+
+#[test]
+fn what_the_disk_never_got_is_not_answered_from() {
+    let schema = Schema::new();
+    let (mut one, mut other) = (schema.open_as(1, &[]).unwrap(), schema.open_as(2, &[]).unwrap());
+    let alone = append(&mut one, 2);
+    // As it is when the last batch gave the lock up early.
+    schema.postgres.sql(&schema.name, "UPDATE log_head SET durable_seq = 1");
+    other.begin(&alone[0]).unwrap();
+    // A crash takes it back.
+    schema.postgres.sql(&schema.name, "DELETE FROM log WHERE seq = 2");
+    let error = other.commit_nothing().unwrap_err();
+    assert!(matches!(&error, Error::Rewritten(reason) if reason.contains("undone")), "{error}");
 }
 
 #[test]
@@ -121,7 +177,7 @@ fn a_paused_holder_of_the_log_loses_it_and_nobody_is_refused() {
     let schema = Schema::new();
     let (mut paused, mut other) = (schema.open_as(1, &[]).unwrap(), schema.open_as(2, &[]).unwrap());
     let head = paused.head().unwrap();
-    paused.begin(0).unwrap();
+    paused.begin(&Head::default()).unwrap();
     append(&mut other, 1);
     let error = paused.commit(&own(&head), &[]).unwrap_err();
     assert!(
@@ -136,11 +192,11 @@ fn a_paused_holder_whose_place_nobody_took_goes_on() {
     let schema = Schema::new();
     let (mut paused, mut other) = (schema.open_as(1, &[]).unwrap(), schema.open_as(2, &[]).unwrap());
     let head = paused.head().unwrap();
-    paused.begin(0).unwrap();
-    other.begin(0).unwrap();
+    paused.begin(&Head::default()).unwrap();
+    other.begin(&Head::default()).unwrap();
     other.rollback();
     paused.commit(&own(&head), &[]).unwrap();
-    assert_eq!(other.missed(0).unwrap(), [own(&head)]);
+    assert_eq!(other.missed(&Head::default()).unwrap(), [own(&head)]);
 }
 
 #[test]
@@ -161,11 +217,15 @@ fn who_may_not_is_told_so() {
     }
 }
 
-fn append(store: &mut PostgresStore, records: u64) {
-    for _ in 0..records {
+/// Appends records, and gives their heads.
+fn append(store: &mut PostgresStore, records: u64) -> Vec<Head> {
+    let one = |_| {
         let head = store.head().unwrap();
-        store.begin(head.seq).unwrap();
+        store.begin(&head).unwrap();
         let batch = uuid::Uuid::from_u128(head.seq.into());
-        store.commit(&Record::after(&head, batch, 0, head.seq, None, vec![0]), &[]).unwrap();
-    }
+        let record = Record::after(&head, batch, 0, head.seq, None, vec![0]);
+        store.commit(&record, &[]).unwrap();
+        record.head()
+    };
+    (0..records).map(one).collect()
 }

@@ -55,7 +55,7 @@ store_suite!(Folder::new());
 
 fn append(store: &mut SqliteStore, payload: &[u8]) -> Result<(), Error> {
     let head = store.head()?;
-    store.begin(head.seq)?;
+    store.begin(&head)?;
     let record =
         Record::after(&head, Uuid::from_u128(u128::from(head.seq) + 1), 0, 1, None, payload.to_vec());
     store.commit(&record, &[])

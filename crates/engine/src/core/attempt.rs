@@ -85,7 +85,9 @@ impl<S: Store, C: Clock> Core<S, C> {
             self.scan(now, &mut decided.scanned, is_awaited, batch);
         }
         if self.events.is_empty() && decided.writes.is_empty() {
-            self.store.rollback();
+            if let Err(error) = self.store.commit_nothing() {
+                return Err(Failed::Before(self.away(error, false)));
+            }
             // A clock that goes a little slower for approaching the wall's must not make us spin.
             self.no_tick_before_ms = self.clock.mono_ms() + (1 << self.idle_ticks.min(MAX_IDLE_TICKS));
             self.idle_ticks += 1;
@@ -200,8 +202,8 @@ impl<S: Store, C: Clock> Core<S, C> {
         let unknown = |error: &admit_store::Error| {
             Failed::After(admit_store::Error::Unknown(format!("{reason}; then: {error}")))
         };
-        let begin = self.store.begin(record.seq - 1).map_err(|error| unknown(&error))?;
-        self.store.rollback();
+        let begin = self.store.begin(&self.head).map_err(|error| unknown(&error))?;
+        self.store.commit_nothing().map_err(|error| unknown(&error))?;
         // Should others have gone on from our record, the next batch reads theirs.
         if begin.missed.first().is_some_and(|first| first.batch == record.batch) {
             return Ok(());

@@ -95,7 +95,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         batch: &mut Batch,
     ) -> Result<Option<u64>, Error> {
         for _ in 0..MAX_BEGINS {
-            match self.store.begin(self.head.seq) {
+            match self.store.begin(&self.head) {
                 Ok(begin) => {
                     self.catch_up(&begin.missed, is_awaited, batch)?;
                     self.note_look();
@@ -111,7 +111,7 @@ impl<S: Store, C: Clock> Core<S, C> {
 
     fn follow(&mut self, is_awaited: &mut dyn FnMut(&Uuid) -> bool, batch: &mut Batch) -> Result<(), Error> {
         loop {
-            match self.store.missed(self.head.seq) {
+            match self.store.missed(&self.head) {
                 Ok(missed) => {
                     self.catch_up(&missed, is_awaited, batch)?;
                     if missed.len() < CLOSE_RECORDS {

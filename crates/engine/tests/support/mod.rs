@@ -232,7 +232,7 @@ impl Store for FailingStore {
     fn records_after(&mut self, seq: u64, max_bytes: usize) -> Result<Vec<Record>, StoreError> {
         self.inner.records_after(seq, max_bytes)
     }
-    fn begin(&mut self, applied: u64) -> Result<Begin, StoreError> {
+    fn begin(&mut self, applied: &Head) -> Result<Begin, StoreError> {
         if self.faults.away.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("away".into()));
         }
@@ -256,6 +256,9 @@ impl Store for FailingStore {
         }
         Ok(())
     }
+    fn commit_nothing(&mut self) -> Result<(), StoreError> {
+        self.inner.commit_nothing()
+    }
     fn rollback(&mut self) {
         self.inner.rollback();
     }
@@ -276,7 +279,7 @@ impl Store for FailingStore {
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         self.inner.reader()
     }
-    fn missed(&mut self, applied: u64) -> Result<Vec<Record>, StoreError> {
+    fn missed(&mut self, applied: &Head) -> Result<Vec<Record>, StoreError> {
         self.inner.missed(applied)
     }
     fn watch(&mut self, wake: Wake) -> Result<Option<Duration>, StoreError> {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::error::Failure;
 use super::rows;
 use super::session::{Prepared, Session, in_order};
+use super::{Link, PostgresConfig, flush};
 use crate::{Error, FORMAT, Head, Keep, Record, Write};
 
 pub(super) const SCHEMA: &str = "
@@ -33,10 +34,12 @@ CREATE TABLE log_head (
     -- the format that records may have; raised only when every live node knows it
     format BIGINT NOT NULL,
     -- which database this was when the epoch last rose; another: it was restored or failed over
-    home TEXT NOT NULL
+    home TEXT NOT NULL,
+    -- a record up to which the log was on disk when the head was moved
+    durable_seq BIGINT NOT NULL
 );
-INSERT INTO log_head (id, seq, checksum, epoch, time_ms, position, format, home)
-    VALUES (1, 0, 0, 0, 0, 0, 1, '');
+INSERT INTO log_head (id, seq, checksum, epoch, time_ms, position, format, home, durable_seq)
+    VALUES (1, 0, 0, 0, 0, 0, 1, '', 0);
 ";
 
 /// Missed records that are read while the log is locked: what others add between two batches, with room.
@@ -46,7 +49,9 @@ const PAGE_RECORDS: usize = 64;
 /// Records that one call of `truncate` looks at: a transaction that nobody notices.
 const TRUNCATE_RECORDS: usize = 512;
 
-const HEAD: &str = "SELECT seq, checksum, epoch, time_ms, position, format, home FROM log_head WHERE id = 1";
+const LOCK: &str = "SELECT seq, checksum, epoch, time_ms, position, format, home, durable_seq FROM log_head WHERE id = 1 FOR UPDATE";
+const HEAD: &str = "SELECT seq, checksum, epoch, time_ms, position, format, home,
+    GREATEST(durable_seq, (SELECT max(seq) FROM flushes)) FROM log_head WHERE id = 1";
 const RECORDS: &str =
     "SELECT seq, batch, epoch, time_ms, format, prev_checksum, checksum, state_digest, payload
     FROM log WHERE seq > $1 ORDER BY seq LIMIT $2";
@@ -64,9 +69,11 @@ const INSERT: &str =
     position, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const MOVE_HEAD: &str =
     "UPDATE log_head SET seq = $1, checksum = $2, epoch = $3, time_ms = $4, position = $5,
-    home = $6 WHERE id = 1";
+    home = $6, durable_seq = $7 WHERE id = 1";
 /// A commit that waits for a standby must not be called done because its time is over.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+/// A commit that is seen by others, and gives the log's lock up, before it is on disk.
+const COMMIT_EARLY: &str = "SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off; COMMIT";
 
 /// What the log ends with, and what lies beside its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +81,15 @@ pub(super) struct End {
     pub head: Head,
     position: u64,
     pub home: String,
+    /// The log is on disk at least up to this record.
+    pub durable_seq: u64,
+}
+
+impl End {
+    /// What has yet to be flushed before anything is answered from the log up to here.
+    pub fn unflushed(&self) -> Option<Head> {
+        (self.head.seq > self.durable_seq).then_some(self.head)
+    }
 }
 
 /// The statements of a batch, prepared.
@@ -82,20 +98,26 @@ pub(super) struct Statements {
     missed: Prepared,
     insert: Prepared,
     move_head: Prepared,
+    head: Prepared,
+    records: Prepared,
+    pub flush: Prepared,
 }
 
 impl Statements {
-    pub async fn prepare(session: &Session) -> Result<Statements, Failure> {
+    pub async fn prepare(session: &Session, config: &PostgresConfig) -> Result<Statements, Failure> {
         let numbers = |count| vec![Type::INT8; count];
         let mut insert = numbers(10);
         (insert[1], insert[9]) = (Type::BYTEA, Type::BYTEA);
-        let mut move_head = numbers(6);
+        let mut move_head = numbers(7);
         move_head[5] = Type::TEXT;
         Ok(Statements {
-            lock: session.prepare(&format!("{HEAD} FOR UPDATE"), &[]).await?,
+            lock: session.prepare(LOCK, &[]).await?,
             missed: session.prepare(CLOCK_AND_MISSED, &numbers(2)).await?,
             insert: session.prepare(INSERT, &insert).await?,
             move_head: session.prepare(MOVE_HEAD, &move_head).await?,
+            head: session.prepare(HEAD, &[]).await?,
+            records: session.prepare(RECORDS, &numbers(2)).await?,
+            flush: flush::prepare(session, config).await?,
         })
     }
 }
@@ -106,6 +128,8 @@ pub(super) struct Begun {
     /// The database's clock.
     pub now_ms: i64,
     pub missed: Vec<Record>,
+    /// They are at it, so the lock is better given up early.
+    pub others_write: bool,
 }
 
 pub(super) async fn end(session: &Session) -> Result<End, Failure> {
@@ -132,7 +156,7 @@ fn end_of(answer: &[Row]) -> Result<End, Failure> {
         epoch: small(row, 2)?,
         time_ms: number(row, 3)?,
     };
-    Ok(End { head, position: number(row, 4)?, home: row.try_get(6)? })
+    Ok(End { head, position: number(row, 4)?, home: row.try_get(6)?, durable_seq: number(row, 7)? })
 }
 
 /// Records after `seq`: as many as fit in `max_bytes`, at least one if there is one.
@@ -161,34 +185,37 @@ pub(super) async fn records_after(
     }
 }
 
-/// The next records after what was applied, if the log still goes on from there.
+/// The next records after what was applied, if the log still goes on from there, and where it ended just before
+/// they were read: one round trip.
 pub(super) async fn missed(
     session: &Session,
-    applied: u64,
-    max_bytes: usize,
-) -> Result<Vec<Record>, Failure> {
-    let records = records_after(session, applied, max_bytes).await?;
-    match records.first() {
-        Some(first) if first.seq == applied + 1 => {}
-        Some(first) => {
-            follows(&records, applied, &first.head())?;
-        }
-        None => {
-            let head = end(session).await?.head;
-            // It may have gone on since; what counts here is that it did not go back.
-            follows(&[], applied, &Head { seq: head.seq.min(applied), ..head })?;
-        }
-    }
-    Ok(records)
+    statements: &Statements,
+    applied: &Head,
+) -> Result<(Vec<Record>, End), Failure> {
+    let (after, limit) = (signed(applied.seq), PAGE_RECORDS.cast_signed() as i64);
+    let params = [(&after as _, Type::INT8), (&limit as _, Type::INT8)];
+    let (begun, head, records, committed) = tokio::join!(
+        biased;
+        session.begin("READ ONLY"),
+        session.run(&statements.head, &[], usize::MAX),
+        session.run(&statements.records, &params, usize::MAX),
+        session.script("COMMIT"),
+    );
+    begun?;
+    let end = end_of(&head?)?;
+    let records = records?.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+    committed?;
+    follows(&records, applied, &end.head)?;
+    Ok((records, end))
 }
 
 /// Takes the log's lock, then looks at what others wrote, then at the clock: one round trip.
 pub(super) async fn begin(
     session: &Session,
     statements: &Statements,
-    applied: u64,
+    applied: &Head,
 ) -> Result<Begun, Failure> {
-    let (after, limit) = (signed(applied), MAX_MISSED.cast_signed() as i64 + 1);
+    let (after, limit) = (signed(applied.seq), MAX_MISSED.cast_signed() as i64 + 1);
     let missed_params = [(&after as _, Type::INT8), (&limit as _, Type::INT8)];
     let (begun, locked, missed) = tokio::join!(
         biased;
@@ -206,37 +233,42 @@ pub(super) async fn begin(
         }
     }
     follows(&records, applied, &end.head)?;
-    Ok(Begun { end, now_ms, missed: records })
+    if records.last().is_some_and(|last| last.seq < end.head.seq) {
+        return Err(Error::Behind.into());
+    }
+    Ok(Begun { end, now_ms, others_write: !records.is_empty(), missed: records })
 }
 
-/// Whether these records lead from what was applied to the head, with nothing left out.
-fn follows(records: &[Record], applied: u64, head: &Head) -> Result<(), Failure> {
+/// Whether these records, or the head where there are none, come after what was applied.
+fn follows(records: &[Record], applied: &Head, head: &Head) -> Result<(), Failure> {
     let rewritten = |reason: String| Err(Error::Rewritten(reason).into());
-    if head.seq < applied {
-        return rewritten(format!("the log ends at {}, {applied} was there before", head.seq));
-    }
-    match (records.first(), records.last()) {
-        (Some(first), _) if first.seq != applied + 1 => {
-            rewritten(format!("it begins at {} now, {} is gone", first.seq, applied + 1))
+    let is_other = || format!("record {} is not the one that was there before", applied.seq);
+    match records.first() {
+        _ if head.seq < applied.seq => {
+            rewritten(format!("the log ends at {}, {} was there before", head.seq, applied.seq))
         }
-        (_, Some(last)) if last.seq < head.seq => Err(Error::Behind.into()),
-        (None, _) if head.seq > applied => {
-            rewritten(format!("records {} to {} are gone", applied + 1, head.seq))
+        Some(first) if first.seq != applied.seq + 1 => {
+            rewritten(format!("it begins at {} now, {} is gone", first.seq, applied.seq + 1))
         }
+        Some(first) if first.prev_checksum != applied.checksum => rewritten(is_other()),
+        None if head.seq > applied.seq => {
+            rewritten(format!("records {} to {} are gone", applied.seq + 1, head.seq))
+        }
+        None if head.checksum != applied.checksum => rewritten(is_other()),
         _ => Ok(()),
     }
 }
 
-/// Inserts the record, moves the head, writes the rows and commits: one round trip. The error says which
-/// write was refused, if it was one.
+/// Inserts the record, moves the head, writes the rows, commits and waits for the disk: one round trip. Where others
+/// write too, `early` lets them go on before the disk is done. The error says which write was refused, if it was one.
 pub(super) async fn commit(
-    session: &Session,
-    statements: &Statements,
+    link: &Link,
     begun: &Begun,
-    home: &str,
     record: &Record,
     writes: &[Write],
+    early: bool,
 ) -> Result<End, (Option<usize>, Failure)> {
+    let Link { session, statements, home, .. } = link;
     let mut bound = Vec::with_capacity(writes.len());
     for (index, write) in writes.iter().enumerate() {
         bound.push(rows::bind(session, write).await.map_err(|failure| (Some(index), failure))?);
@@ -247,6 +279,7 @@ pub(super) async fn commit(
         head: record.head(),
         position: begun.end.position + record.payload.len() as u64,
         home: home.to_owned(),
+        durable_seq: if early { begun.end.durable_seq } else { record.seq },
     };
     let seq = signed(record.seq);
     let (batch, payload) = (record.batch.as_bytes().as_slice(), record.payload.as_slice());
@@ -254,6 +287,7 @@ pub(super) async fn commit(
         (i64::from(record.epoch), signed(record.time_ms), i64::from(record.format));
     let (prev_checksum, checksum) = (signed(record.prev_checksum), signed(record.checksum));
     let (digest, position) = (record.state_digest.map(signed), signed(end.position));
+    let durable_seq = signed(end.durable_seq);
     let int = Type::INT8;
     let insert = [
         (&seq as _, int.clone()),
@@ -272,15 +306,17 @@ pub(super) async fn commit(
         (&checksum as _, int.clone()),
         (&epoch as _, int.clone()),
         (&time_ms as _, int.clone()),
-        (&position as _, int),
+        (&position as _, int.clone()),
         (&end.home as _, Type::TEXT),
+        (&durable_seq as _, int),
     ];
-    let (inserted, moved, written, committed) = tokio::join!(
+    let (inserted, moved, written, committed, flushed) = tokio::join!(
         biased;
         session.run(&statements.insert, &insert, usize::MAX),
         session.run(&statements.move_head, &move_head, usize::MAX),
         in_order(bound.iter().map(|bound| bound.run(session))),
-        session.script(COMMIT),
+        session.script(if early { COMMIT_EARLY } else { COMMIT }),
+        async { if early { link.flush(&end.head).await } else { Ok(()) } },
     );
     // After the first refusal the database refuses all that follows and undoes the rest, so only that counts.
     inserted.map_err(|failure| (None, failure))?;
@@ -288,10 +324,11 @@ pub(super) async fn commit(
     for (index, result) in written.into_iter().enumerate() {
         result.map_err(|failure| (Some(index), failure))?;
     }
-    match committed {
-        Ok(()) => Ok(end),
-        Err(failure) => Err((None, Failure::Store(failure.at_commit()))),
-    }
+    committed.map_err(|failure| (None, Failure::Store(failure.at_commit())))?;
+    // It happened, but only a later flush can tell whether it stays.
+    flushed
+        .map_err(|failure| (None, Failure::Store(Error::Unknown(failure.outside_commit().to_string()))))?;
+    Ok(end)
 }
 
 /// Drops the oldest records that nobody needs; within a transaction.

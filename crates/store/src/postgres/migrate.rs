@@ -6,7 +6,7 @@ use tokio_postgres::types::Type;
 
 use super::error::Failure;
 use super::session::Session;
-use super::{PostgresConfig, log, nodes, snapshots};
+use super::{PostgresConfig, flush, log, nodes, snapshots};
 use crate::{Error, Migration};
 
 /// How often two nodes that create the same thing at once may get in each other's way.
@@ -22,6 +22,7 @@ pub(super) async fn run(
         Migration { component: "store", version: 1, sql: log::SCHEMA },
         Migration { component: "store", version: 2, sql: snapshots::SCHEMA },
         Migration { component: "store", version: 3, sql: nodes::SCHEMA },
+        Migration { component: "store", version: 4, sql: flush::SCHEMA },
     ];
     let all: Vec<&Migration> = own.iter().chain(migrations).collect();
     let mut tries = 1;

@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::error::Failure;
+use super::flush;
 use super::log::{number, signed, small};
 use super::session::Session;
 use crate::{FORMAT, Node, NodeInfo};
@@ -72,7 +73,8 @@ pub(super) async fn beat(session: &Session, info: &NodeInfo, applied: u64) -> Re
 pub(super) async fn forget_the_gone(session: &Session) -> Result<(), Failure> {
     let sql =
         "DELETE FROM nodes WHERE seen_at < CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) - $1";
-    in_transaction(session, sql, &[(&FORGOTTEN_AFTER_MS, Type::INT8)]).await
+    in_transaction(session, sql, &[(&FORGOTTEN_AFTER_MS, Type::INT8)]).await?;
+    in_transaction(session, flush::FORGET, &[]).await
 }
 
 /// Says that this node has gone.
