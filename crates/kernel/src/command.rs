@@ -88,6 +88,11 @@ pub enum Command {
         /// What is added to wall time to make the log's, in milliseconds.
         ms: i64,
     },
+    /// Go on in this format, which every live node knows. A format never falls.
+    RaiseFormat {
+        /// The format.
+        format: u16,
+    },
     /// Nothing but the passing of time.
     Tick,
 }

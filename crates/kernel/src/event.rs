@@ -1,7 +1,8 @@
 //! What happened. The state is the fold of these, so every choice that the kernel makes is in one.
 //!
-//! Logs outlive versions: a variant's shape and place never change. A new shape is a new variant,
-//! appended at the end, and written only once every live node knows it.
+//! Logs outlive versions: a variant's shape and place never change. A new shape is a new variant, appended at
+//! the end, of the next format ([`FORMAT`]), and decided only where the state is of that format
+//! ([`crate::State::format`]): then every live node knows it.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -10,6 +11,12 @@ use crate::{Claim, End, Limit, Name, TermsRef, Ticket, Time};
 
 /// The number of a queue: given when it is made, never used again.
 pub type QueueNo = u64;
+
+/// The oldest format of logs and snapshots that this version reads; an empty log begins in it.
+pub const OLDEST_FORMAT: u16 = 1;
+/// The newest format of logs and snapshots that this version reads and writes: the greatest of all that
+/// [`Event::since_format`] gives.
+pub const FORMAT: u16 = 2;
 
 /// One thing that happened, at the time of the latest [`Event::Clock`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -194,6 +201,49 @@ pub enum Event {
         /// What is added to wall time to make the log's, in milliseconds.
         ms: i64,
     },
+    /// Every live node knows this format: from now on there may be events of it, and snapshots are in it.
+    FormatRaised {
+        /// The format.
+        format: u16,
+    },
+}
+
+impl Event {
+    /// The format that brought this kind of event; a new variant of a type within it makes it one of a new format,
+    /// too. In a log of an older format it does not occur.
+    #[must_use]
+    pub const fn since_format(&self) -> u16 {
+        match self {
+            Event::Clock(_)
+            | Event::Outage { .. }
+            | Event::Granted(_)
+            | Event::TicketGranted { .. }
+            | Event::Renewed { .. }
+            | Event::Claimed { .. }
+            | Event::Polled { .. }
+            | Event::CancelAsked { .. }
+            | Event::LeaseEnded { .. }
+            | Event::Shrunk { .. }
+            | Event::Queued { .. }
+            | Event::TicketEnded { .. }
+            | Event::Parked { .. }
+            | Event::SetAside { .. }
+            | Event::HoldTaken { .. }
+            | Event::HoldsReturned { .. }
+            | Event::Horizon { .. }
+            | Event::Level { .. }
+            | Event::Cleared { .. }
+            | Event::Forgotten { .. }
+            | Event::LimitSet(_)
+            | Event::LimitRemoved { .. }
+            | Event::Paused { .. }
+            | Event::Unsettled { .. }
+            | Event::Settled { .. }
+            | Event::EpochRaised { .. }
+            | Event::ClockOffsetSet { .. } => 1,
+            Event::FormatRaised { .. } => 2,
+        }
+    }
 }
 
 /// A lease that began without waiting.

@@ -36,7 +36,7 @@ mod view;
 pub use bounds::*;
 pub use claim::{Claim, IfMissing, Name};
 pub use command::{Acquire, Command, Part, Patience};
-pub use event::{Event, Grant, QueueNo};
+pub use event::{Event, FORMAT, Grant, OLDEST_FORMAT, QueueNo};
 pub use limit::{Limit, Mode, OnFull, Version};
 pub use outcome::{Block, Denial, End, HolderView, Lease, Outcome, Ticket, Why};
 pub use pattern::matches;

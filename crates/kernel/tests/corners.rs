@@ -3,8 +3,8 @@
 mod common;
 
 use admit_kernel::{
-    Acquire, Claim, Command, Counts, Denial, Limit, MAX_HISTORY, Mode, OnFull, Outcome, Part, Patience,
-    Refill, Terms, Time,
+    Acquire, Claim, Command, Counts, Denial, Event, FORMAT, Limit, MAX_HISTORY, Mode, OLDEST_FORMAT, OnFull,
+    Outcome, Part, Patience, Refill, Terms, Time,
 };
 use common::{World, id, waiting};
 
@@ -293,5 +293,18 @@ fn an_outage_spares_a_grant_that_nobody_could_claim_also_where_the_lease_never_e
     assert!(world.holds(2), "nothing could be written meanwhile, so nobody could have asked");
     world.pass(60_000);
     assert!(world.holds(2), "claimed");
+    world.check_replay();
+}
+
+#[test]
+fn a_format_rises_once_and_never_falls() {
+    let mut world = World::with_limits(&[Limit::new("db", Terms::concurrent(1))]);
+    assert_eq!(world.state.format(), OLDEST_FORMAT);
+    for format in [FORMAT, FORMAT, OLDEST_FORMAT] {
+        world.run(&Command::RaiseFormat { format });
+        assert_eq!(world.state.format(), FORMAT);
+    }
+    let raised = world.log.iter().filter(|event| matches!(event, Event::FormatRaised { .. }));
+    assert_eq!(raised.count(), 1);
     world.check_replay();
 }

@@ -71,6 +71,7 @@ pub(crate) fn event(event: &Event, now: Time) -> Option<(&'static str, Value)> {
         Event::HoldTaken { key, slots, .. } => ("hold-taken", json!({"key": key, "slots": slots})),
         Event::EpochRaised { epoch } => ("epoch-raised", json!({"epoch": epoch})),
         Event::ClockOffsetSet { ms } => ("clock-offset-set", json!({"ms": ms})),
+        Event::FormatRaised { format } => ("format-raised", json!({"format": format})),
         _ => return None,
     })
 }

@@ -7,7 +7,7 @@ use super::history::Run;
 use super::key::LeaseIx;
 use super::level::Level;
 use super::timers::Timer;
-use super::{Id, Live, State, mix_id};
+use super::{Format, Id, Live, State, mix_id};
 use crate::{End, Event, Grant, Lease, Name, OUTAGE_GRACE_MS, TOKENS_PER_EPOCH, TermsRef, Time};
 
 impl State {
@@ -70,6 +70,7 @@ impl State {
                 self.tokens = 0;
             }
             Event::ClockOffsetSet { ms } => self.clock_offset_ms = *ms,
+            Event::FormatRaised { format } => self.format = Format(*format),
         }
     }
 

@@ -31,7 +31,7 @@ use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use crate::{Claim, Command, Event, Lease, Limit, Name, Outcome, QueueNo, TermsRef, Time};
+use crate::{Claim, Command, Event, Lease, Limit, Name, OLDEST_FORMAT, Outcome, QueueNo, TermsRef, Time};
 use ids::{Id, Ids};
 use key::{KeyIx, Keys, LeaseIx};
 use timers::Timers;
@@ -42,6 +42,7 @@ pub use snapshot::Snapshot;
 /// Everything that the kernel knows.
 #[derive(Debug, Default)]
 pub struct State {
+    format: Format,
     /// The time of the latest event.
     logged: Time,
     /// The latest time that a step was given: what is not logged, nobody else relies on.
@@ -75,6 +76,16 @@ pub struct State {
     dirty: Vec<Name>,
     /// Keys whose timers may have to move. Empty between steps.
     touched: Vec<KeyIx>,
+}
+
+/// The format that the log is in from here on.
+#[derive(Debug, Clone, Copy)]
+struct Format(u16);
+
+impl Default for Format {
+    fn default() -> Format {
+        Format(OLDEST_FORMAT)
+    }
 }
 
 /// A live lease and what it takes.
@@ -187,6 +198,12 @@ impl State {
     #[must_use]
     pub fn now(&self) -> Time {
         self.seen
+    }
+
+    /// The format that the log is in from here on: events that are newer must not be decided.
+    #[must_use]
+    pub fn format(&self) -> u16 {
+        self.format.0
     }
 
     /// What is added to wall time to make the log's, in milliseconds, as it was last noted.

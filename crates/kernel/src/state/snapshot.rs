@@ -10,12 +10,17 @@ use super::history::{History, Run};
 use super::key::{Held, HoldSamples, Past};
 use super::level::Level;
 use super::timers::Timer;
-use super::{Live, State};
-use crate::{Claim, End, Lease, Limit, Name, QueueNo, TermsRef, Ticket, Time};
+use super::{Format, Live, State};
+use crate::{Claim, End, Lease, Limit, Name, OLDEST_FORMAT, QueueNo, TermsRef, Ticket, Time};
 
-/// A state as plain data, in a fixed order: equal states have equal snapshots.
+/// A state as plain data, in a fixed order: equal states have equal snapshots. How it is encoded never changes
+/// within a format: nodes of every version that knows the format read it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
+    /// The format of the log, and so of the snapshot; whoever stores it keeps this beside it, as it has to be known
+    /// to read the rest.
+    #[serde(skip, default = "oldest")]
+    pub format: u16,
     logged: Time,
     epoch: u32,
     tokens: u64,
@@ -29,6 +34,10 @@ pub struct Snapshot {
     ended: Vec<(Uuid, End, Time)>,
     unsettled: Vec<Name>,
     clock_offset_ms: i64,
+}
+
+fn oldest() -> u16 {
+    OLDEST_FORMAT
 }
 
 /// What of a key does not follow from leases, queues and limits.
@@ -76,6 +85,7 @@ impl State {
         let mut keys: Vec<_> = self.keys.iter().map(|(_, key)| key_record(key)).collect();
         keys.sort_by(|a, b| a.name.cmp(&b.name));
         Snapshot {
+            format: self.format(),
             logged: self.logged,
             epoch: self.epoch,
             tokens: self.tokens,
@@ -117,6 +127,7 @@ impl State {
     #[must_use]
     pub fn restore(snapshot: Snapshot) -> State {
         let mut state = State {
+            format: Format(snapshot.format),
             logged: snapshot.logged,
             seen: snapshot.logged,
             clock_offset_ms: snapshot.clock_offset_ms,

@@ -58,6 +58,12 @@ impl<'a> Turn<'a> {
                 self.emit(Event::ClockOffsetSet { ms: *ms });
                 Outcome::Done
             }
+            Command::RaiseFormat { format } => {
+                if *format > self.state.format() {
+                    self.emit(Event::FormatRaised { format: *format });
+                }
+                Outcome::Done
+            }
             Command::Tick => self.tick(),
         };
         self.settle_dirty();
@@ -73,6 +79,7 @@ impl<'a> Turn<'a> {
             self.events.push(clock);
         }
         self.state.apply(&event);
+        debug_assert!(event.since_format() <= self.state.format(), "{event:?} is newer than the log");
         self.events.push(event);
     }
 

@@ -197,7 +197,7 @@ impl Model {
             }
             Event::Unsettled { key } => assert!(self.unsettled.insert(key.clone())),
             Event::Settled { key } => assert!(self.unsettled.remove(key)),
-            Event::EpochRaised { .. } | Event::ClockOffsetSet { .. } => {}
+            Event::EpochRaised { .. } | Event::ClockOffsetSet { .. } | Event::FormatRaised { .. } => {}
         }
         if let Command::SetUsage { name, used, .. } = command
             && let Event::Level { key, terms, pico } = event

@@ -195,7 +195,8 @@ impl Ledger {
             | Event::Forgotten { .. }
             | Event::Unsettled { .. }
             | Event::Settled { .. }
-            | Event::EpochRaised { .. } => {}
+            | Event::EpochRaised { .. }
+            | Event::FormatRaised { .. } => {}
             Event::ClockOffsetSet { ms } => self.clock_offset_ms = *ms,
         }
         Ok(())
