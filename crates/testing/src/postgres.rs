@@ -86,6 +86,18 @@ impl Postgres {
         format!("postgres://admit@{folder}/postgres?schema={schema}")
     }
 
+    /// Where the schema is that stands for a test's folder, so that what runs in folders runs here, too.
+    ///
+    /// # Panics
+    ///
+    /// If the folder's name is not text.
+    #[must_use]
+    pub fn url_of(&self, folder: &Path) -> String {
+        self.url(
+            folder.file_name().and_then(|name| name.to_str()).expect("a temporary folder's name is text"),
+        )
+    }
+
     /// The socket that the server listens on.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

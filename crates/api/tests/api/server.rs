@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use admit_api::{About, App};
-use admit_engine::{Config, Engine};
+use admit_engine::{Config, Engine, Home, PostgresConfig};
 use admit_http::{Access, Listener, ListenerConfig, Serving, Shutdown, Tokens};
+use admit_testing::shared;
 use serde_json::Value;
 
 /// Longer than anything that a test waits for: it fails instead of hanging.
@@ -30,7 +32,7 @@ pub fn server() -> Server {
 impl Server {
     pub fn start(adjust: impl FnOnce(&mut ListenerConfig)) -> Server {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::new(folder.path());
+        let mut config = Config::at(home(folder.path()));
         config.migrations = admit_http::MIGRATIONS.to_vec();
         let engine = Engine::open(config).unwrap();
         let tokens = Arc::new(pollster::block_on(Tokens::load(&engine)).unwrap());
@@ -122,6 +124,16 @@ impl Drop for Server {
         if let Some(serving) = self.serving.take() {
             serving.join();
         }
+    }
+}
+
+/// Where the log of a server in this folder is. The program that runs these tests on PostgreSQL is called so.
+fn home(folder: &Path) -> Home {
+    if env!("CARGO_CRATE_NAME") == "postgres" {
+        let database = PostgresConfig::parse(&shared().url_of(folder)).unwrap();
+        Home::Postgres { database, name: "node".into(), address: String::new() }
+    } else {
+        Home::Folder(folder.to_owned())
     }
 }
 

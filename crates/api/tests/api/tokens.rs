@@ -51,16 +51,18 @@ fn no_secret_is_stored() {
 #[test]
 fn when_there_are_too_many_the_one_that_ended_first_makes_room() {
     let server = server();
-    let write = |sql: &'static str| {
-        let rows = move |_: Option<&admit_kernel::Outcome>, _| vec![Write::new(sql, Vec::new())];
+    let write = |writes: Vec<Write>| {
+        let rows = move |_: Option<&admit_kernel::Outcome>, _| writes.clone();
         pollster::block_on(server.engine.execute_with(None, rows)).unwrap();
         pollster::block_on(server.tokens.reload(&server.engine)).unwrap();
     };
-    write(
-        "INSERT INTO api_tokens (name, role, sha256, created_at, expires_at, revoked_at)
-         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
-         SELECT 't' || i, 'admin', CAST(printf('%032d', i) AS BLOB), 1, NULL, i FROM n",
-    );
+    let revoked = |n: u64| {
+        let sql = "INSERT INTO api_tokens (name, role, sha256, created_at, expires_at, revoked_at)
+            VALUES ($1, 'admin', $2, 1, NULL, $3)";
+        let hash = format!("{n:032}").into_bytes();
+        Write::new(sql, vec![format!("t{n}").into(), hash.into(), n.into()])
+    };
+    write((1..=admit_http::MAX_TOKENS as u64).map(revoked).collect());
     assert_eq!(server.tokens.list().len(), admit_http::MAX_TOKENS);
     let create = |name: &str| {
         server.call("POST", "/api/v1/tokens", &json!({"name": name, "role": "acquire"}).to_string())
@@ -70,7 +72,7 @@ fn when_there_are_too_many_the_one_that_ended_first_makes_room() {
     assert_eq!(names.len(), admit_http::MAX_TOKENS);
     assert!(names.contains(&"new".to_owned()) && !names.contains(&"t1".to_owned()));
 
-    write("UPDATE api_tokens SET revoked_at = NULL");
+    write(vec![Write::new("UPDATE api_tokens SET revoked_at = NULL", Vec::new())]);
     let full = create("newer");
     assert_eq!((full.status, &*full.kind()), (409, "too-many-tokens"));
 }

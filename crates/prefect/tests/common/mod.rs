@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admit_engine::{Config, Engine};
+use admit_engine::{Config, Engine, Home, PostgresConfig};
 use admit_http::{Access, Listener, ListenerConfig, Serving, Shutdown, Tokens};
 use admit_prefect::{Behind, MIGRATIONS, Options, Prefect};
+use admit_testing::shared;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -74,7 +75,7 @@ impl Server {
     fn start_with(folder: TempDir, options: Options, door: Door) -> Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let migrations = [admit_http::MIGRATIONS, MIGRATIONS].concat();
-        let engine = Engine::open(Config { migrations, ..Config::new(folder.path()) }).unwrap();
+        let engine = Engine::open(Config { migrations, ..Config::at(home(&folder)) }).unwrap();
         let tokens = Arc::new(runtime.block_on(Tokens::load(&engine)).unwrap());
         let shutdown = Shutdown::new();
         let mut server = Server {
@@ -152,6 +153,16 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Where the log of a server in this folder is. The program that runs these tests on PostgreSQL is called so.
+fn home(folder: &TempDir) -> Home {
+    if env!("CARGO_CRATE_NAME") == "postgres" {
+        let database = PostgresConfig::parse(&shared().url_of(folder.path())).unwrap();
+        Home::Postgres { database, name: "node".into(), address: String::new() }
+    } else {
+        Home::Folder(folder.path().to_owned())
     }
 }
 

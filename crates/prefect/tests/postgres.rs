@@ -1,0 +1,17 @@
+//! The dialect on PostgreSQL: the same answers. (The name of this program is what tells the tests where to run.)
+#![allow(clippy::duplicate_mod, reason = "each test brings what it shares with the others")]
+
+#[path = "access.rs"]
+mod access;
+#[path = "corpus.rs"]
+mod corpus;
+#[path = "events.rs"]
+mod events;
+#[path = "limits.rs"]
+mod limits;
+#[path = "proxy.rs"]
+mod proxy;
+#[path = "random.rs"]
+mod random;
+#[path = "waiting.rs"]
+mod waiting;
