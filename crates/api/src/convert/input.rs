@@ -150,7 +150,7 @@ pub(crate) fn limit(input: wire::LimitInput, in_path: &Name, source: Option<Name
     }
     let patterns = input.patterns.iter().enumerate();
     let patterns = patterns.map(|(index, pattern)| name(&format!("match[{index}]"), pattern));
-    let given = input.source.map(|source| name("source", &source)).transpose()?;
+    let given = input.source.map(|given| self::source(&given, source.as_ref())).transpose()?;
     Ok(Limit {
         name: in_path.clone(),
         terms: terms("", input.max, input.window, input.decay_per_second)?,
@@ -172,6 +172,20 @@ pub(crate) fn limit(input: wire::LimitInput, in_path: &Name, source: Option<Name
         paused_until: None,
         revision: 0,
     })
+}
+
+/// The sources of limits that dialects make: whoever removes or renames one through its dialect needs not ask.
+const DIALECTS: [&str; 4] = ["prefect", "windmill", "inngest", "apim"];
+
+/// The owner that a request names. `current` is the one it has already.
+fn source(given: &str, current: Option<&Name>) -> Result<Name, Problem> {
+    let given = name("source", given)?;
+    if DIALECTS.contains(&&*given) && current != Some(&given) {
+        let right = "that is the name of a dialect, whose limits are made by its own clients; \
+                     give another, or leave it out";
+        return Err(invalid("source", &*given, right));
+    }
+    Ok(given)
 }
 
 fn on_full(on_full: wire::OnFull) -> OnFull {

@@ -164,7 +164,7 @@ async fn expected(app: &App, headers: &HeaderMap, name: &Name) -> Result<Option<
         move |state, now| state.limit(&name).map(|limit| limit.version(now))
     });
     let version = version.await?.ok_or_else(|| problems::unknown_limit(name))?;
-    precondition::check(headers, Some(version))
+    precondition::check_existing(headers, version)
 }
 
 async fn set_pause(

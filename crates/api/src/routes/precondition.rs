@@ -41,6 +41,14 @@ pub(super) fn check(headers: &HeaderMap, current: Option<Version>) -> Result<Opt
     }
 }
 
+/// The same for a command on an existing limit. It sees by itself whether there still is one, which is all that
+/// `*` asks for.
+pub(super) fn check_existing(headers: &HeaderMap, current: Version) -> Result<Option<Version>, Problem> {
+    let version = check(headers, Some(current))?;
+    let any = text(headers, header::IF_MATCH)?.is_some_and(|tags| tags == "*");
+    Ok(version.filter(|_| !any))
+}
+
 /// A header's value; several lines of it are one list.
 fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>, Problem> {
     let lines: Result<Vec<&str>, _> = headers.get_all(&name).iter().map(|value| value.to_str()).collect();

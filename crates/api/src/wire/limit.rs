@@ -38,7 +38,8 @@ pub struct LimitInput {
     /// For people.
     #[serde(default)]
     pub description: String,
-    /// Which front end it belongs to; left out: as before, or `native`.
+    /// Whose it is, such as `native` or `file`; left out: as before, or `native`. A dialect's name is for what
+    /// its own clients make.
     #[serde(default)]
     pub source: Option<String>,
     /// Said by answers; ignored here, as are the following, so that an answer can be edited and sent back.

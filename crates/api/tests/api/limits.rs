@@ -1,5 +1,6 @@
 //! `/api/v1/limits`
 
+use admit_kernel::{Command, Limit, Terms};
 use serde_json::{Value, json};
 
 use crate::server::{Server, server};
@@ -53,9 +54,34 @@ fn every_kind_of_terms_survives_the_round_trip() {
 fn a_change_keeps_the_owner_unless_it_names_one() {
     let server = server();
     let source = |body: &str| server.call("PUT", "/api/v1/limits/a", body).json()["source"].clone();
-    assert_eq!(source(r#"{"max":1,"source":"prefect"}"#), "prefect");
-    assert_eq!(source(r#"{"max":2}"#), "prefect");
+    assert_eq!(source(r#"{"max":1,"source":"file"}"#), "file");
+    assert_eq!(source(r#"{"max":2}"#), "file");
     assert_eq!(source(r#"{"max":2,"source":"native"}"#), "native");
+}
+
+#[test]
+fn nobody_makes_a_limit_in_the_name_of_a_dialect() {
+    let server = server();
+    let made = Limit { source: "prefect".into(), ..Limit::new("theirs", Terms::concurrent(1)) };
+    let command = Command::SetLimit { limit: Box::new(made), if_revision: None };
+    pollster::block_on(server.engine.execute(command)).unwrap();
+    let put = |name: &str, body: &str| server.call("PUT", &format!("/api/v1/limits/{name}"), body);
+    server.limit("ours", 1);
+    for (name, dialect) in [("new", "prefect"), ("ours", "prefect"), ("ours", "windmill"), ("theirs", "apim")]
+    {
+        let wrong = put(name, &format!("{{\"max\":2,\"source\":\"{dialect}\"}}"));
+        assert_eq!((wrong.status, &wrong.json()["field"]), (422, &json!("source")), "{name} {wrong:?}");
+    }
+    assert_eq!(server.get("/api/v1/limits/new").status, 404);
+    // What the dialect made is changed without taking it away from it, or is taken over.
+    for (body, source) in [
+        (r#"{"max":2}"#, "prefect"),
+        (r#"{"max":3,"source":"prefect"}"#, "prefect"),
+        (r#"{"max":4,"source":"native"}"#, "native"),
+    ] {
+        let stored = put("theirs", body);
+        assert_eq!((stored.status, &stored.json()["source"]), (200, &json!(source)), "{body}");
+    }
 }
 
 #[test]
@@ -117,24 +143,27 @@ fn of_those_who_pause_or_resume_what_they_saw_one_does() {
     let server = server();
     server.limit("a", 1);
     // Whoever is second has seen what is no more so.
-    let race = |what: &str, body: &(dyn Fn(usize) -> String + Sync)| {
-        let etag = server.get("/api/v1/limits/a").header("etag").unwrap().to_owned();
+    let race = |what: &str, etag: &str, body: &(dyn Fn(usize) -> String + Sync)| -> Vec<u16> {
         let call = |number| {
             let path = format!("/api/v1/limits/a/{what}");
-            server.call_with("POST", &path, &[("if-match", &etag)], &body(number)).status
+            server.call_with("POST", &path, &[("if-match", etag)], &body(number)).status
         };
         let mut statuses: Vec<u16> = std::thread::scope(|scope| {
             let racers: Vec<_> = (0..RACERS).map(|number| scope.spawn(move || call(number))).collect();
             racers.into_iter().map(|racer| racer.join().unwrap()).collect()
         });
         statuses.sort_unstable();
-        let mut expect = [412; RACERS];
-        expect[0] = 200;
-        assert_eq!(statuses, expect, "{what}");
+        statuses
     };
+    let now = || server.get("/api/v1/limits/a").header("etag").unwrap().to_owned();
+    let pause = |number| format!("{{\"for_ms\":{}}}", 600_000 * (number + 1));
+    let mut one = [412; RACERS];
+    one[0] = 200;
     for _ in 0..20 {
-        race("pause", &|number| format!("{{\"for_ms\":{}}}", 600_000 * (number + 1)));
-        race("resume", &|_| String::new());
+        assert_eq!(race("pause", &now(), &pause), one);
+        assert_eq!(race("resume", &now(), &|_| String::new()), one);
+        assert_eq!(race("pause", "*", &pause), [200; RACERS], "any version is right");
+        server.call("POST", "/api/v1/limits/a/resume", "");
     }
 }
 
@@ -147,7 +176,7 @@ fn an_answer_can_be_edited_and_sent_back() {
     server.call(
         "PUT",
         "/api/v1/limits/a",
-        r#"{"max":3,"description":"d","window":{"ms":5},"source":"prefect"}"#,
+        r#"{"max":3,"description":"d","window":{"ms":5},"source":"file"}"#,
     );
     server.call("POST", "/api/v1/limits/a/pause", "");
     let mut limit = server.get("/api/v1/limits/a").json();
