@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use admit_engine::{
-    Bounds, Clock, Config, Engine, Home, Migration, NodeInfo, Options, PostgresConfig, SystemClock,
+    Batch, Bounds, Clock, Config, Core, Engine, Error, Home, Migration, NodeInfo, Op, Options,
+    PostgresConfig, SystemClock,
 };
 use admit_kernel::{
     Acquire, Claim, Command, Lease, Limit, Outcome, Part, Patience, Snapshot as Plain, Terms,
@@ -31,13 +32,22 @@ pub fn folder() -> TempDir {
 
 /// Whether this program runs its tests on PostgreSQL: its name says so.
 fn on_postgres() -> bool {
-    env!("CARGO_CRATE_NAME").ends_with("_postgres")
+    env!("CARGO_CRATE_NAME") == "postgres"
 }
 
 /// The database that stands for a folder: a schema of its own.
 fn database(folder: &TempDir) -> PostgresConfig {
-    let name = folder.path().file_name().unwrap().to_str().unwrap();
-    PostgresConfig::parse(&shared().url(name)).unwrap()
+    PostgresConfig::parse(&shared().url_of(folder.path())).unwrap()
+}
+
+/// Runs statements behind the engine's back.
+pub fn tamper(folder: &TempDir, sql: &str) {
+    if on_postgres() {
+        let name = folder.path().file_name().unwrap().to_str().unwrap();
+        shared().sql(name, &sql.replace("BLOB", "BYTEA"));
+    } else {
+        rusqlite::Connection::open(folder.path().join("admit.db")).unwrap().execute_batch(sql).unwrap();
+    }
 }
 
 pub fn open(folder: &TempDir) -> Engine {
@@ -288,6 +298,28 @@ impl Store for FailingStore {
     fn announce(&mut self) {
         self.inner.announce();
     }
+}
+
+/// The core alone, driven step by step.
+pub type TestCore = Core<FailingStore, Hands>;
+
+pub fn core(folder: &TempDir, hands: &Hands, options: Options) -> Result<TestCore, Error> {
+    Core::open(FailingStore::open(folder, &[]).0, hands.clone(), options)
+}
+
+pub fn run(core: &mut TestCore, commands: impl IntoIterator<Item = Command>) -> Vec<Outcome> {
+    let ops: Vec<Op> = commands.into_iter().map(Op::new).collect();
+    let mut batch = Batch::default();
+    let mut outcomes = Vec::new();
+    while outcomes.len() < ops.len() {
+        core.run(&ops[outcomes.len()..], &mut |_| false, &mut batch);
+        outcomes.extend(batch.answers.drain(..).map(|answer| answer.unwrap().unwrap()));
+    }
+    outcomes
+}
+
+pub fn acquire(n: u128, patience: Patience) -> Command {
+    Command::Acquire(Box::new(request(n, patience)))
 }
 
 /// Clocks that a test moves by hand.
