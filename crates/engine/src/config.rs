@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use admit_kernel::FORMAT;
 use admit_store::{Durability, Keep, Migration, PostgresConfig};
 
 /// Where the log lives.
@@ -33,6 +34,8 @@ pub struct Config {
     pub migrations: Vec<Migration>,
     /// How much may be waiting for the engine.
     pub bounds: Bounds,
+    /// As in [`crate::Options::format`].
+    pub format: u16,
 }
 
 impl Config {
@@ -50,6 +53,7 @@ impl Config {
             keep: Keep::default(),
             migrations: Vec::new(),
             bounds: Bounds::default(),
+            format: FORMAT,
         }
     }
 }

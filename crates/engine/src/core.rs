@@ -5,12 +5,13 @@
 
 mod attempt;
 mod follow;
+mod format;
 mod health;
 
 use std::time::Instant;
 
-use admit_kernel::{Command, Event, OUTAGE_AFTER_MS, Outcome, State};
-use admit_store::{Head, Keep, Store};
+use admit_kernel::{Command, Event, FORMAT, OUTAGE_AFTER_MS, Outcome, State};
+use admit_store::{Head, Keep, Load, Store};
 use uuid::Uuid;
 
 use attempt::Failed;
@@ -40,6 +41,8 @@ const SNAPSHOT_FACTOR: u64 = 4;
 pub struct Options {
     /// A number that no other engine on the same log has had; batch ids begin with it.
     pub node: u64,
+    /// The newest format of the log that is to be known here: at most [`FORMAT`], and less to be like an earlier version.
+    pub format: u16,
     /// How much history of the log stays.
     pub keep: Keep,
     /// Bytes of log between snapshots, at least.
@@ -50,7 +53,7 @@ impl Options {
     /// The usual options of the node of this number.
     #[must_use]
     pub fn new(node: u64) -> Options {
-        Options { node, keep: Keep::default(), snapshot_bytes: SNAPSHOT_BYTES }
+        Options { node, format: FORMAT, keep: Keep::default(), snapshot_bytes: SNAPSHOT_BYTES }
     }
 }
 
@@ -75,6 +78,8 @@ pub struct Core<S, C> {
     look_every_ms: Option<u64>,
     /// The batch has begun at this time of the database; nobody else appends until it ends.
     begun: Option<Option<u64>>,
+    /// When to ask at the earliest whether the format may rise.
+    no_format_before_ms: u64,
     /// The epoch has to rise with the next batch.
     is_copy: bool,
     /// The batch concerns tickets that nobody here waits for.
@@ -94,7 +99,7 @@ pub struct Core<S, C> {
 impl<S: Store, C: Clock> Core<S, C> {
     /// Reads the state back from the store.
     pub fn open(mut store: S, clock: C, options: Options) -> Result<Core<S, C>, Error> {
-        let recovered = recover::recover(&mut store)?;
+        let recovered = recover::recover(&mut store, options.format)?;
         let mut core = Core {
             store,
             clock: LogClock::new(clock),
@@ -110,6 +115,7 @@ impl<S: Store, C: Clock> Core<S, C> {
             looks: 0,
             look_every_ms: None,
             begun: None,
+            no_format_before_ms: 0,
             is_copy: false,
             has_news: false,
             no_tick_before_ms: 0,
@@ -125,10 +131,13 @@ impl<S: Store, C: Clock> Core<S, C> {
         core.adopt(recovered);
         core.written_at_ms = core.clock.mono_ms();
         core.looked_at_ms = core.written_at_ms;
-        if core.is_copy {
+        let is_copy = core.is_copy;
+        if is_copy || core.ask_format_in_ms().is_some() {
             let mut batch = Batch::default();
             core.run(&[Op::new(Command::Tick)], &mut |_| false, &mut batch);
-            batch.answers.pop().unwrap_or(Ok(None))?;
+            let answer = batch.answers.pop().unwrap_or(Ok(None));
+            // The format can rise later, too; a copy that cannot raise its epoch must not be used.
+            answer.map(drop).or_else(|error| if is_copy { Err(error) } else { Ok(()) })?;
         }
         Ok(core)
     }
@@ -209,10 +218,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         let due = due.map(|ms| ms.max(self.no_tick_before_ms.saturating_sub(mono_ms)));
         let beat =
             self.state.needs_heartbeat().then(|| (self.written_at_ms + HEARTBEAT_MS).saturating_sub(mono_ms));
-        let next = match (due, beat) {
-            (Some(due), Some(beat)) => due.min(beat),
-            (due, beat) => due.or(beat)?,
-        };
+        let next = [due, beat, self.ask_format_in_ms()].into_iter().flatten().min()?;
         Some(match &self.health {
             Health::Away { retry_at_ms, .. } => next.max(retry_at_ms.saturating_sub(mono_ms)),
             _ => next,
@@ -281,6 +287,7 @@ impl<S: Store, C: Clock> Core<S, C> {
     pub fn stats(&mut self) -> &mut Stats {
         (self.stats.clock_offset_ms, self.stats.clock_steps) = self.clock.offset();
         self.stats.seq = self.head.seq;
+        self.stats.format = self.state.format();
         self.stats.snapshot_bytes = self.snapshot_bytes;
         self.stats.lag_ms = self.lag_ms();
         self.stats.serving = matches!(self.health, Health::Serving) && self.stats.lag_ms <= MAX_LAG_MS;
@@ -300,6 +307,19 @@ impl<S: Store, C: Clock> Core<S, C> {
         batch.reloaded |= !batch.woken.is_empty();
         batch.woken.clear();
         batch.answers.extend(ops.iter().map(|_| Err(error.clone())));
+    }
+}
+
+/// In a moving average the latest counts for one in so many.
+const LATELY: f64 = 16.0;
+
+/// How this node has been writing, after a further batch.
+fn lately(load: Option<Load>, batch_commands: f64, commit_ms: f64) -> Load {
+    let Some(load) = load else { return Load { batch_commands, commit_ms } };
+    let average = |old: f64, new: f64| old + (new - old) / LATELY;
+    Load {
+        batch_commands: average(load.batch_commands, batch_commands),
+        commit_ms: average(load.commit_ms, commit_ms),
     }
 }
 

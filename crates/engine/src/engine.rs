@@ -33,6 +33,7 @@ struct Handle {
     inbox: Arc<Inbox>,
     subscribers: broadcast::WeakSender<Committed>,
     queries: Queries,
+    options: Options,
     bounds: Bounds,
     callers: AtomicU64,
     ended: watch::Receiver<Option<Result<(), Error>>>,
@@ -43,18 +44,17 @@ impl Engine {
     /// Opens the log: brings its tables up to date, reads the state back; locks the folder if it is in one.
     /// Blocks meanwhile.
     pub fn open(config: Config) -> Result<Engine, Error> {
-        let Config { home, durability, keep, migrations, bounds } = config;
+        let Config { home, durability, keep, migrations, bounds, format } = config;
         let number = getrandom::u64()
             .map_err(|error| admit_store::Error::Unavailable(format!("no random numbers: {error}")))?;
-        let (clock, options) = (SystemClock::default(), Options { keep, ..Options::new(number) });
+        let (clock, options) = (SystemClock::default(), Options { format, keep, ..Options::new(number) });
         match home {
             Home::Folder(folder) => {
                 let store = SqliteStore::open(&folder, durability, &migrations)?;
                 Engine::start(store, clock, options, bounds)
             }
             Home::Postgres { database, name, address } => {
-                let version = env!("CARGO_PKG_VERSION").to_owned();
-                let info = NodeInfo { number, name, address, version };
+                let info = NodeInfo { name, address, ..nameless(options) };
                 let store = PostgresStore::open(database, info, &migrations)?;
                 Engine::start(store, clock, options, bounds)
             }
@@ -92,8 +92,16 @@ impl Engine {
         let thread =
             thread::Builder::new().name("admit-engine".to_owned()).spawn(serve).map_err(no_thread)?;
         let thread = Mutex::new(Some(thread));
-        let handle =
-            Handle { inbox, subscribers, queries, bounds, callers: AtomicU64::new(0), ended, thread };
+        let handle = Handle {
+            inbox,
+            subscribers,
+            queries,
+            options,
+            bounds,
+            callers: AtomicU64::new(0),
+            ended,
+            thread,
+        };
         Ok(Engine { handle: Arc::new(handle) })
     }
 
@@ -186,9 +194,21 @@ impl Engine {
         self.handle.inbox.push(Job::Keep(keep))
     }
 
-    /// The nodes that share the log; none where this one is alone.
+    /// The nodes that use the log. One that is alone with it has no need of a name or an address.
     pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
-        self.handle.queries.nodes().await
+        let nodes = self.handle.queries.nodes().await?;
+        if !nodes.is_empty() {
+            return Ok(nodes);
+        }
+        let Stats { seq, load, .. } = self.stats().await?;
+        let info = nameless(self.handle.options);
+        Ok(vec![Node { info, applied_seq: seq, behind: 0, seen_ms_ago: 0, is_live: true, load }])
+    }
+
+    /// The number of this node.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        self.handle.options.node
     }
 
     /// Writes a consistent copy of everything to a new file, while the engine goes on.
@@ -232,6 +252,17 @@ impl Engine {
         let inbox = &*self.handle.inbox;
         inbox.push(job(Caller { no, reply, answer_within_ms, leaves_nothing }))?;
         Pending { inbox, id, no, answer, is_answered: false, leaves_nothing }.await
+    }
+}
+
+/// What a node says of itself, but for what people call it.
+fn nameless(options: Options) -> NodeInfo {
+    NodeInfo {
+        number: options.node,
+        name: String::new(),
+        address: String::new(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        format: options.format,
     }
 }
 

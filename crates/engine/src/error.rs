@@ -1,5 +1,7 @@
 //! What can go wrong besides a denial, which is an outcome.
 
+use admit_kernel::OLDEST_FORMAT;
+
 /// What can go wrong besides a denial, which is an outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -39,6 +41,32 @@ pub enum Error {
         recorded: u64,
         /// The digest that replaying gave.
         found: u64,
+    },
+    /// The log has gone on in a format that is not known here.
+    #[error(
+        "{what} is in format {found}, and this version knows formats {OLDEST_FORMAT} to {newest}: \
+         run the version here that the other nodes run, or a newer one"
+    )]
+    Format {
+        /// What of the log.
+        what: String,
+        /// Its format.
+        found: u16,
+        /// The newest format known here.
+        newest: u16,
+    },
+    /// A record is whole and in a known format, and yet there is something in it that is not known here.
+    #[error(
+        "record {seq} of the log (format {format}) cannot be understood by this version ({reason}): \
+         run the version here that wrote it, and report this"
+    )]
+    Unknown {
+        /// The record.
+        seq: u64,
+        /// Its format.
+        format: u16,
+        /// Where reading it ended.
+        reason: String,
     },
     /// The store cannot be opened or read.
     #[error(transparent)]

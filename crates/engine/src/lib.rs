@@ -43,7 +43,7 @@ mod subscription;
 mod waiters;
 
 pub use admit_store::{
-    Durability, Keep, Migration, Node, NodeInfo, PostgresConfig, Report, Row, Value, Write, check,
+    Durability, Keep, Load, Migration, Node, NodeInfo, PostgresConfig, Report, Row, Value, Write, check,
 };
 pub use batch::{Batch, Committed, MAX_BATCH, MAX_BATCH_BYTES, Op, Rows};
 pub use clock::{Clock, SystemClock};

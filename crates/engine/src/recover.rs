@@ -1,7 +1,7 @@
 //! The state = the newest whole snapshot + the records after it.
 
-use admit_kernel::{Event, State};
-use admit_store::{FORMAT, Head, Record, Snapshot, Store};
+use admit_kernel::{Event, OLDEST_FORMAT, Snapshot as Plain, State};
+use admit_store::{Head, Record, Snapshot, Store};
 
 use crate::Error;
 
@@ -21,14 +21,11 @@ pub(crate) struct Recovered {
     pub is_copy: bool,
 }
 
-pub(crate) fn recover(store: &mut impl Store) -> Result<Recovered, Error> {
+/// Reads the state back, as long as nothing is in a newer format than `newest`.
+pub(crate) fn recover(store: &mut impl Store, newest: u16) -> Result<Recovered, Error> {
     let (mut state, mut head, mut snapshot_bytes) = (State::new(), Head::default(), 0);
     if let Some(snapshot) = store.latest_snapshot()? {
-        let plain = postcard::from_bytes(&snapshot.bytes).map_err(|error| admit_store::Error::Corrupt {
-            seq: snapshot.head.seq,
-            reason: format!("its snapshot cannot be read: {error}"),
-        })?;
-        state = State::restore(plain);
+        state = restore(&snapshot, newest)?;
         head = snapshot.head;
         snapshot_bytes = snapshot.bytes.len() as u64;
     }
@@ -41,7 +38,7 @@ pub(crate) fn recover(store: &mut impl Store) -> Result<Recovered, Error> {
         }
         for record in &page {
             tail_bytes += record.payload.len() as u64;
-            replay(&mut state, &mut head, record)?;
+            replay(&mut state, &mut head, record, newest)?;
         }
     }
     let end = store.head()?;
@@ -53,28 +50,59 @@ pub(crate) fn recover(store: &mut impl Store) -> Result<Recovered, Error> {
     Ok(Recovered { state, head, snapshot_seq, snapshot_bytes, tail_bytes, is_copy })
 }
 
+/// The state that a snapshot was taken of.
+pub(crate) fn restore(snapshot: &Snapshot, newest: u16) -> Result<State, Error> {
+    let Snapshot { head, format, bytes } = snapshot;
+    check_format(|| format!("the snapshot of record {}", head.seq), *format, newest)?;
+    let mut plain: Plain = postcard::from_bytes(bytes).map_err(|error| admit_store::Error::Corrupt {
+        seq: head.seq,
+        reason: format!("its snapshot (format {format}) cannot be read: {error}"),
+    })?;
+    plain.format = *format;
+    Ok(State::restore(plain))
+}
+
 /// Applies a record that was decided elsewhere or before; gives its events.
-pub(crate) fn replay(state: &mut State, head: &mut Head, record: &Record) -> Result<Vec<Event>, Error> {
+pub(crate) fn replay(
+    state: &mut State,
+    head: &mut Head,
+    record: &Record,
+    newest: u16,
+) -> Result<Vec<Event>, Error> {
+    let &Record { seq, format, .. } = record;
+    // Before anything else of it: what a newer format means by its checksum is not known here either.
+    check_format(|| format!("record {seq} of the log"), format, newest)?;
     record.verify_after(head)?;
-    let events: Vec<Event> =
-        postcard::from_bytes(&record.payload).map_err(|error| admit_store::Error::Corrupt {
-            seq: record.seq,
-            reason: format!("its events cannot be read (format {}): {error}", record.format),
-        })?;
+    let events: Vec<Event> = postcard::from_bytes(&record.payload).map_err(|error| Error::Unknown {
+        seq,
+        format,
+        reason: error.to_string(),
+    })?;
     state.replay(&events);
+    if state.format() != format {
+        let reason = format!("it says format {format}, the log is in format {}", state.format());
+        return Err(admit_store::Error::Corrupt { seq, reason }.into());
+    }
     if let Some(recorded) = record.state_digest {
         let found = state.digest();
         if found != recorded {
-            return Err(Error::Diverged { seq: record.seq, recorded, found });
+            return Err(Error::Diverged { seq, recorded, found });
         }
     }
     *head = record.head();
     Ok(events)
 }
 
-/// A snapshot of the state after `head`.
+fn check_format(what: impl Fn() -> String, found: u16, newest: u16) -> Result<(), Error> {
+    if (OLDEST_FORMAT..=newest).contains(&found) {
+        return Ok(());
+    }
+    Err(Error::Format { what: what(), found, newest })
+}
+
+/// A snapshot of the state after `head`, in the format of the log: who reads that reads this.
 pub(crate) fn snapshot(state: &State, head: Head) -> Result<Snapshot, Error> {
     let bytes = postcard::to_extend(&state.snapshot(), Vec::new())
         .map_err(|error| admit_store::Error::Unavailable(format!("the state cannot be encoded: {error}")))?;
-    Ok(Snapshot { head, format: FORMAT, bytes })
+    Ok(Snapshot { head, format: state.format(), bytes })
 }

@@ -3,6 +3,7 @@
 use std::array;
 
 use admit_kernel::{Denial, Totals};
+use admit_store::Load;
 
 /// Buckets of a histogram: the last one holds everything from 2^30 on.
 const BUCKETS: usize = 32;
@@ -79,6 +80,10 @@ pub struct Stats {
     pub log_bytes: u64,
     /// The number of the last record.
     pub seq: u64,
+    /// The format that the log is in.
+    pub format: u16,
+    /// How this node has been writing lately; none: it has not.
+    pub load: Option<Load>,
     /// Commands per batch.
     pub batch_size: Histogram,
     /// Microseconds from the first decision of a batch to its answer.

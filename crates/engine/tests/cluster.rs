@@ -225,14 +225,20 @@ fn never_over_max_while_nodes_are_killed() {
 
 /// Takes the log's lock, then waits to be told to commit.
 fn lock_and_wait(url: &str) {
-    let info = NodeInfo { number: 77, name: "locker".into(), address: String::new(), version: String::new() };
+    let info = NodeInfo {
+        number: 77,
+        name: "locker".into(),
+        address: String::new(),
+        version: String::new(),
+        format: 1,
+    };
     let mut store = PostgresStore::open(PostgresConfig::parse(url).unwrap(), info, &[]).unwrap();
     let head = store.head().unwrap();
     store.begin(&head).unwrap();
     println!("\nlocked");
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
-    let record = Record::after(&head, Uuid::from_u128(77), head.epoch, head.time_ms + 1, None, vec![0]);
+    let record = Record::after(&head, Uuid::from_u128(77), head.epoch, 1, head.time_ms + 1, None, vec![0]);
     let said = match store.commit(&record, &[]) {
         Ok(()) => "committed".to_owned(),
         Err(error) => format!("refused: {error}"),

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use admit_engine::{Bounds, Clock, Config, Engine, Error, Home, NodeInfo, Options, PostgresConfig};
-use admit_kernel::{Acquire, Command, Outcome, Patience};
+use admit_kernel::{Acquire, Command, FORMAT, Outcome, Patience};
 use admit_store::PostgresStore;
 use admit_testing::{Postgres, Proxy, shared};
 use pollster::block_on;
@@ -103,7 +103,7 @@ fn the_nodes_know_each_other() {
     let listed = block_on(nodes[0].nodes()).unwrap();
     assert_eq!(listed[0].info.name, "node 0");
     assert_eq!(listed[1].info.address, "http://node 1:7070");
-    assert!(listed.iter().all(|node| node.seen_ms_ago < 5_000 && node.format == 1), "{listed:?}");
+    assert!(listed.iter().all(|node| node.is_live && node.info.format == FORMAT), "{listed:?}");
     let mut nodes = nodes;
     nodes.nodes.pop();
     until("who left is gone", || block_on(nodes[0].nodes()).unwrap().len() == 1);
@@ -235,8 +235,13 @@ impl Clock for Set {
 fn a_clock_that_steps_an_hour_on_one_node_expires_nobody() {
     let nodes = Nodes::new(1, 1);
     let hands = Hands::at(0);
-    let info =
-        NodeInfo { number: 9, name: "stepping".into(), address: String::new(), version: String::new() };
+    let info = NodeInfo {
+        number: 9,
+        name: "stepping".into(),
+        address: String::new(),
+        version: String::new(),
+        format: 1,
+    };
     let config = PostgresConfig::parse(&nodes.postgres.url(&nodes.schema)).unwrap();
     let store = PostgresStore::open(config, info, &[]).unwrap();
     let clock = Set { started: Instant::now(), hands: hands.clone() };

@@ -85,7 +85,7 @@ fn a_damaged_log_is_refused_with_the_place() {
     for (sql, expected) in [
         ("UPDATE log SET payload = CAST('x' AS BLOB) WHERE seq = 2", "damaged at record 2: its checksum"),
         ("DELETE FROM log WHERE seq = 2", "damaged at record 2: a gap"),
-        ("UPDATE log SET format = 99 WHERE seq = 2", "the format of record 2 is 99"),
+        ("UPDATE log SET format = 99 WHERE seq = 2", "record 2 of the log is in format 99"),
     ] {
         let (folder, hands) = (folder(), Hands::at(1_000_000));
         let mut live = core(&folder, &hands, Options::new(1)).unwrap();
@@ -104,7 +104,7 @@ fn a_state_that_is_not_the_recorded_one_is_refused() {
     let (folder, hands) = (folder(), Hands::at(1_000_000));
     let mut store = FailingStore::open(&folder, &[]).0;
     let payload = postcard_of_no_events();
-    let record = admit_store::Record::after(&store.head().unwrap(), id(1), 0, 5, Some(0xdead_beef), payload);
+    let record = admit_store::Record::after(&store.head().unwrap(), id(1), 0, 1, 5, Some(0xdead_beef), payload);
     store.begin(&admit_store::Head::default()).unwrap();
     store.commit(&record, &[]).unwrap();
     drop(store);

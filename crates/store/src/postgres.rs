@@ -13,8 +13,8 @@ mod snapshots;
 mod tls;
 mod watch;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
@@ -27,7 +27,9 @@ use session::{Path, Session, Setup, find_path};
 use tls::Tls;
 use watch::{Board, Watcher};
 
-use crate::{Begin, Error, Head, Keep, Migration, NodeInfo, Reader, Record, Snapshot, Store, Wake, Write};
+use crate::{
+    Begin, Error, Head, Keep, Load, Migration, NodeInfo, Reader, Record, Snapshot, Store, Wake, Write,
+};
 
 /// How long a transaction may wait for its node: a node that is paused while it has the log's lock
 /// stops the others for so long.
@@ -398,6 +400,19 @@ impl Store for PostgresStore {
         if let Some(watcher) = &self.watcher {
             watcher.announce();
         }
+    }
+
+    fn common_format(&mut self) -> Result<Option<u16>, Error> {
+        let info = self.info.clone();
+        let common = self.talk(async |link| nodes::common_format(&link.session, &info).await);
+        if common.is_err() {
+            self.undo();
+        }
+        common.map_err(Failure::outside_commit)
+    }
+
+    fn note_load(&mut self, load: Load) {
+        *self.board.load.lock().unwrap_or_else(PoisonError::into_inner) = Some(load);
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, Error> {

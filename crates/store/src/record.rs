@@ -5,9 +5,6 @@ use uuid::Uuid;
 
 use crate::Error;
 
-/// The format of records and snapshots that this program writes. Readers know it and all below it.
-pub const FORMAT: u16 = 1;
-
 /// What one batch did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -19,7 +16,7 @@ pub struct Record {
     pub epoch: u32,
     /// The log's time, in milliseconds since the Unix epoch.
     pub time_ms: u64,
-    /// The format of the payload.
+    /// The format of the payload, and of the log from here on; what it means is for those to know who read it.
     pub format: u16,
     /// The checksum of the record before it; 0 for the first.
     pub prev_checksum: u64,
@@ -38,6 +35,7 @@ impl Record {
         head: &Head,
         batch: Uuid,
         epoch: u32,
+        format: u16,
         time_ms: u64,
         state_digest: Option<u64>,
         payload: Vec<u8>,
@@ -47,7 +45,7 @@ impl Record {
             batch,
             epoch,
             time_ms,
-            format: FORMAT,
+            format,
             prev_checksum: head.checksum,
             checksum: 0,
             state_digest,
@@ -70,13 +68,6 @@ impl Record {
             return Err(Error::Corrupt {
                 seq: head.seq + 1,
                 reason: format!("a gap: the next record is {}", self.seq),
-            });
-        }
-        if self.format > FORMAT {
-            return Err(Error::TooNew {
-                what: format!("the format of record {}", self.seq),
-                found: u32::from(self.format),
-                known: u32::from(FORMAT),
             });
         }
         if self.checksum != self.compute_checksum() {

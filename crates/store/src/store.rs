@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::{Error, Head, Node, Record, Row, Snapshot, Value, Write};
+use crate::{Error, Head, Load, Node, Record, Row, Snapshot, Value, Write};
 
 /// What a store calls when other nodes may have added records; from any thread, sometimes for nothing.
 pub type Wake = Box<dyn Fn() + Send + Sync>;
@@ -74,6 +74,18 @@ pub trait Store: Send {
 
     /// Tells other nodes that what was committed concerns somebody who may be waiting there.
     fn announce(&mut self) {}
+
+    /// The newest format that every live node knows; none: that cannot be told yet. To be asked within a batch, so
+    /// that it is still true when the batch is committed: who comes later finds the batch in the log. Where nobody
+    /// else writes, this node's own is all that counts.
+    fn common_format(&mut self) -> Result<Option<u16>, Error> {
+        Ok(Some(u16::MAX))
+    }
+
+    /// Tells other nodes how this one has been writing lately.
+    fn note_load(&mut self, load: Load) {
+        let _ = load;
+    }
 
     /// A handle to read rows with.
     fn reader(&self) -> Result<Box<dyn Reader>, Error>;

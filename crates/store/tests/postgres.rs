@@ -27,7 +27,8 @@ impl Schema {
 }
 
 fn info(number: u64) -> NodeInfo {
-    NodeInfo { number, name: format!("node {number}"), address: String::new(), version: "1.2.3".into() }
+    let name = format!("node {number}");
+    NodeInfo { number, name, address: String::new(), version: "1.2.3".into(), format: 1 }
 }
 
 impl Home for Schema {
@@ -169,7 +170,7 @@ fn the_second_node_finds_the_snapshot_of_the_first_and_stores_none() {
 
 /// A record that nobody else writes.
 fn own(head: &Head) -> Record {
-    Record::after(head, uuid::Uuid::from_u128(u128::MAX), 0, head.seq, None, vec![1])
+    Record::after(head, uuid::Uuid::from_u128(u128::MAX), 0, 1, head.seq, None, vec![1])
 }
 
 #[test]
@@ -223,7 +224,7 @@ fn append(store: &mut PostgresStore, records: u64) -> Vec<Head> {
         let head = store.head().unwrap();
         store.begin(&head).unwrap();
         let batch = uuid::Uuid::from_u128(head.seq.into());
-        let record = Record::after(&head, batch, 0, head.seq, None, vec![0]);
+        let record = Record::after(&head, batch, 0, 1, head.seq, None, vec![0]);
         store.commit(&record, &[]).unwrap();
         record.head()
     };

@@ -6,7 +6,7 @@ use admit_kernel::{Command, Denial, End, Event, Outcome, Time};
 use admit_store::{Record, Store, Write};
 use uuid::Uuid;
 
-use super::{Core, DIGEST_EVERY, HEARTBEAT_MS, micros};
+use super::{Core, DIGEST_EVERY, HEARTBEAT_MS, lately, micros};
 use crate::Error;
 use crate::batch::{Batch, Committed, MAX_BATCH_BYTES, Op};
 use crate::clock::Clock;
@@ -52,6 +52,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         let now = self.clock.now(now_ms, self.state.now().max(Time(self.head.time_ms)));
         batch.time = now;
 
+        self.raise_format(now)?;
         let mut decided = Decided { scanned: 0, writes: Vec::new(), owners: Vec::new() };
         if self.is_copy {
             self.state.step(now, &Command::RaiseEpoch, &mut self.events);
@@ -156,6 +157,12 @@ impl<S: Store, C: Clock> Core<S, C> {
     }
 
     fn commit(&mut self, now: Time, decided: &Decided, batch: &mut Batch) -> Result<(), Failed> {
+        let format = self.state.format();
+        if let Some(event) = self.events.iter().find(|event| event.since_format() > format) {
+            // Other nodes would stop at it. Here it is undone, and only who asked for it is told.
+            let reason = format!("a bug: {event:?} was decided in a log of format {format}");
+            return Err(Failed::After(admit_store::Error::Unavailable(reason)));
+        }
         let mut payload = Vec::with_capacity(self.encoded.len() + 8);
         payload = postcard::to_extend(&self.events.len(), payload).unwrap_or_default();
         payload.extend_from_slice(&self.encoded);
@@ -163,7 +170,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         let id = Uuid::from_u64_pair(self.options.node, self.batches);
         let seq = self.head.seq + 1;
         let digest = seq.is_multiple_of(DIGEST_EVERY).then(|| self.state.digest());
-        let record = Record::after(&self.head, id, self.head.epoch, now.0, digest, payload);
+        let record = Record::after(&self.head, id, self.head.epoch, format, now.0, digest, payload);
         let started = Instant::now();
         match self.store.commit(&record, &decided.writes) {
             Ok(()) => {}
@@ -182,7 +189,12 @@ impl<S: Store, C: Clock> Core<S, C> {
             self.store.announce();
         }
         self.tail_bytes += record.payload.len() as u64;
-        self.stats.commit_us.add(micros(started));
+        let commit_us = micros(started);
+        self.stats.commit_us.add(commit_us);
+        #[allow(clippy::cast_precision_loss, reason = "times and counts far below 2^52")]
+        let load = lately(self.stats.load, batch.answers.len() as f64, commit_us as f64 / 1_000.0);
+        self.stats.load = Some(load);
+        self.store.note_load(load);
         self.stats.records += 1;
         self.stats.events += self.events.len() as u64;
         self.stats.log_bytes += record.payload.len() as u64;

@@ -147,7 +147,7 @@ impl<S: Store, C: Clock> Core<S, C> {
             self.written_at_ms = self.clock.mono_ms();
         }
         for record in missed {
-            let events = match recover::replay(&mut self.state, &mut self.head, record) {
+            let events = match recover::replay(&mut self.state, &mut self.head, record, self.options.format) {
                 Ok(events) => events,
                 Err(error) => {
                     self.store.rollback();

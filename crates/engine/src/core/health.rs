@@ -102,7 +102,7 @@ impl<S: Store, C: Clock> Core<S, C> {
     pub(super) fn reload(&mut self, batch: &mut Batch) {
         batch.reloaded = true;
         self.stats.reloads += 1;
-        match recover::recover(&mut self.store) {
+        match recover::recover(&mut self.store, self.options.format) {
             Ok(recovered) => {
                 self.adopt(recovered);
                 if let Health::Away { reload, .. } = &mut self.health {

@@ -18,8 +18,8 @@ use admit_kernel::{
     Acquire, Claim, Command, Lease, Limit, Outcome, Part, Patience, Snapshot as Plain, Terms,
 };
 use admit_store::{
-    Begin, Durability, Error as StoreError, Head, Keep, PostgresStore, Reader, Record, Snapshot, SqliteStore,
-    Store, Wake, Write,
+    Begin, Durability, Error as StoreError, Head, Keep, Load, PostgresStore, Reader, Record, Snapshot,
+    SqliteStore, Store, Wake, Write,
 };
 use admit_testing::shared;
 use pollster::block_on;
@@ -199,8 +199,13 @@ impl std::ops::DerefMut for Inner {
 impl FailingStore {
     pub fn open(folder: &TempDir, migrations: &[Migration]) -> (FailingStore, Arc<Faults>) {
         let inner = if on_postgres() {
-            let info =
-                NodeInfo { number: 1, name: "node".into(), address: String::new(), version: String::new() };
+            let info = NodeInfo {
+                number: 1,
+                name: "node".into(),
+                address: String::new(),
+                version: String::new(),
+                format: 1,
+            };
             Inner::Postgres(Box::new(PostgresStore::open(database(folder), info, migrations).unwrap()))
         } else {
             Inner::Sqlite(SqliteStore::open(folder.path(), Durability::Normal, migrations).unwrap())
@@ -297,6 +302,12 @@ impl Store for FailingStore {
     }
     fn announce(&mut self) {
         self.inner.announce();
+    }
+    fn common_format(&mut self) -> Result<Option<u16>, StoreError> {
+        self.inner.common_format()
+    }
+    fn note_load(&mut self, load: Load) {
+        self.inner.note_load(load);
     }
 }
 

@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::rows;
 use super::session::{Prepared, Session, in_order};
 use super::{Link, PostgresConfig, flush};
-use crate::{Error, FORMAT, Head, Keep, Record, Write};
+use crate::{Error, Head, Keep, Record, Write};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE log (
@@ -31,7 +31,7 @@ CREATE TABLE log_head (
     epoch BIGINT NOT NULL,
     time_ms BIGINT NOT NULL,
     position BIGINT NOT NULL,
-    -- the format that records may have; raised only when every live node knows it
+    -- the format of the last record
     format BIGINT NOT NULL,
     -- which database this was when the epoch last rose; another: it was restored or failed over
     home TEXT NOT NULL,
@@ -49,8 +49,9 @@ const PAGE_RECORDS: usize = 64;
 /// Records that one call of `truncate` looks at: a transaction that nobody notices.
 const TRUNCATE_RECORDS: usize = 512;
 
-const LOCK: &str = "SELECT seq, checksum, epoch, time_ms, position, format, home, durable_seq FROM log_head WHERE id = 1 FOR UPDATE";
-const HEAD: &str = "SELECT seq, checksum, epoch, time_ms, position, format, home,
+const LOCK: &str =
+    "SELECT seq, checksum, epoch, time_ms, position, home, durable_seq FROM log_head WHERE id = 1 FOR UPDATE";
+const HEAD: &str = "SELECT seq, checksum, epoch, time_ms, position, home,
     GREATEST(durable_seq, (SELECT max(seq) FROM flushes)) FROM log_head WHERE id = 1";
 const RECORDS: &str =
     "SELECT seq, batch, epoch, time_ms, format, prev_checksum, checksum, state_digest, payload
@@ -69,7 +70,7 @@ const INSERT: &str =
     position, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const MOVE_HEAD: &str =
     "UPDATE log_head SET seq = $1, checksum = $2, epoch = $3, time_ms = $4, position = $5,
-    home = $6, durable_seq = $7 WHERE id = 1";
+    home = $6, durable_seq = $7, format = $8 WHERE id = 1";
 /// A commit that waits for a standby must not be called done because its time is over.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 /// A commit that is seen by others, and gives the log's lock up, before it is on disk.
@@ -108,7 +109,7 @@ impl Statements {
         let numbers = |count| vec![Type::INT8; count];
         let mut insert = numbers(10);
         (insert[1], insert[9]) = (Type::BYTEA, Type::BYTEA);
-        let mut move_head = numbers(7);
+        let mut move_head = numbers(8);
         move_head[5] = Type::TEXT;
         Ok(Statements {
             lock: session.prepare(LOCK, &[]).await?,
@@ -141,22 +142,13 @@ fn end_of(answer: &[Row]) -> Result<End, Failure> {
     let Some(row) = answer.first() else {
         return Err(Error::Corrupt { seq: 0, reason: "the table log_head is empty".to_owned() }.into());
     };
-    let format = number(row, 5)?;
-    if format > u64::from(FORMAT) {
-        return Err(Error::TooNew {
-            what: "the format of the log".to_owned(),
-            found: u32::try_from(format).unwrap_or(u32::MAX),
-            known: u32::from(FORMAT),
-        }
-        .into());
-    }
     let head = Head {
         seq: number(row, 0)?,
         checksum: number(row, 1)?,
         epoch: small(row, 2)?,
         time_ms: number(row, 3)?,
     };
-    Ok(End { head, position: number(row, 4)?, home: row.try_get(6)?, durable_seq: number(row, 7)? })
+    Ok(End { head, position: number(row, 4)?, home: row.try_get(5)?, durable_seq: number(row, 6)? })
 }
 
 /// Records after `seq`: as many as fit in `max_bytes`, at least one if there is one.
@@ -308,7 +300,8 @@ pub(super) async fn commit(
         (&time_ms as _, int.clone()),
         (&position as _, int.clone()),
         (&end.home as _, Type::TEXT),
-        (&durable_seq as _, int),
+        (&durable_seq as _, int.clone()),
+        (&format as _, int),
     ];
     let (inserted, moved, written, committed, flushed) = tokio::join!(
         biased;

@@ -5,7 +5,7 @@ use tokio_postgres::types::Type;
 use super::error::Failure;
 use super::log::{number, signed, small};
 use super::session::Session;
-use crate::{Error, FORMAT, Head, Snapshot};
+use crate::{Head, Snapshot};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE snapshots (
@@ -41,15 +41,7 @@ pub(super) async fn latest(session: &Session) -> Result<(Option<Snapshot>, Vec<u
             epoch: small(&row, 2)?,
             time_ms: number(&row, 3)?,
         };
-        let format: u16 = small(&row, 4)?;
-        if format > FORMAT {
-            return Err(Error::TooNew {
-                what: format!("the format of snapshot {}", head.seq),
-                found: u32::from(format),
-                known: u32::from(FORMAT),
-            }
-            .into());
-        }
+        let format = small(&row, 4)?;
         let bytes = bytes(session, head.seq).await?;
         if Snapshot::hash(&bytes) == number(&row, 5)? {
             return Ok((Some(Snapshot { head, format, bytes }), damaged));

@@ -2,8 +2,8 @@
 //!
 //! Nothing depends on it: a node that hears nothing looks at the log every second.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio_postgres::types::Type;
 use super::error::Failure;
 use super::session::{Path, Session, Setup};
 use super::{PostgresConfig, new_runtime, nodes};
-use crate::{Error, NodeInfo, Wake};
+use crate::{Error, Load, NodeInfo, Wake};
 
 /// How often a node says that it is there.
 const BEAT: Duration = Duration::from_secs(1);
@@ -31,6 +31,8 @@ pub(super) struct Board {
     stop: Notify,
     /// The last record that this node has seen.
     pub applied: AtomicU64,
+    /// How it has been writing.
+    pub load: Mutex<Option<Load>>,
 }
 
 /// The thread of the second connection; it ends with this.
@@ -133,7 +135,8 @@ impl Watch {
                 }
                 _ = beat.tick() => {
                     let applied = self.board.applied.load(Ordering::Relaxed);
-                    unless_only_refused(nodes::beat(&session, &self.info, applied).await)?;
+                    let load = *self.board.load.lock().unwrap_or_else(PoisonError::into_inner);
+                    unless_only_refused(nodes::beat(&session, &self.info, applied, load).await)?;
                     if beats.is_multiple_of(BEATS_PER_CLEANING) {
                         unless_only_refused(nodes::forget_the_gone(&session).await)?;
                     }

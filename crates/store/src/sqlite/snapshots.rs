@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::error;
 use super::log::{signed, unsigned};
-use crate::{Error, FORMAT, Head, Snapshot};
+use crate::{Error, Head, Snapshot};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE snapshots (
@@ -63,13 +63,6 @@ pub(super) fn bytes(connection: &Connection, seq: u64) -> rusqlite::Result<Vec<u
 
 pub(super) fn latest(connection: &Connection) -> Result<Option<Snapshot>, Error> {
     for Listed { head, format, hash } in list(connection).map_err(error::outside_commit)? {
-        if format > FORMAT {
-            return Err(Error::TooNew {
-                what: format!("the format of snapshot {}", head.seq),
-                found: u32::from(format),
-                known: u32::from(FORMAT),
-            });
-        }
         let bytes = bytes(connection, head.seq).map_err(error::outside_commit)?;
         if Snapshot::hash(&bytes) == hash {
             return Ok(Some(Snapshot { head, format, bytes }));

@@ -68,7 +68,7 @@ const NO_BYTES: Keep = Keep { age_ms: u64::MAX, bytes: 0 };
 /// The record after `head` with this payload, at a time of a second per record.
 fn record(head: &Head, payload: &[u8]) -> Record {
     let seq = head.seq + 1;
-    Record::after(head, Uuid::from_u128(seq.into()), 0, seq * 1_000, None, payload.to_vec())
+    Record::after(head, Uuid::from_u128(seq.into()), 0, 1, seq * 1_000, None, payload.to_vec())
 }
 
 /// Appends a record, and gives it.
@@ -119,7 +119,8 @@ pub fn a_committed_record_is_there_after_reopening(home: &dyn Home) {
     let mut store = home.open(&[]).unwrap();
     let head = store.head().unwrap();
     let digest = Some(u64::MAX - 1);
-    let record = Record::after(&head, Uuid::from_u128(u128::MAX), 7, u64::MAX / 4, digest, vec![0, 255, 3]);
+    let record =
+        Record::after(&head, Uuid::from_u128(u128::MAX), 7, 3, u64::MAX / 4, digest, vec![0, 255, 3]);
     store.begin(&Head::default()).unwrap();
     store.commit(&record, &[]).unwrap();
     drop(store);
@@ -425,7 +426,7 @@ pub fn a_backup_is_a_copy_until_its_epoch_rises(home: &dyn Home) {
     assert!(copy.is_copy().unwrap());
     let head = copy.head().unwrap();
     copy.begin(&head).unwrap();
-    copy.commit(&Record::after(&head, Uuid::from_u128(9), 1, 9_000, None, vec![]), &[]).unwrap();
+    copy.commit(&Record::after(&head, Uuid::from_u128(9), 1, 1, 9_000, None, vec![]), &[]).unwrap();
     assert!(!copy.is_copy().unwrap());
 }
 
