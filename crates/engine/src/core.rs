@@ -131,13 +131,10 @@ impl<S: Store, C: Clock> Core<S, C> {
         core.adopt(recovered);
         core.written_at_ms = core.clock.mono_ms();
         core.looked_at_ms = core.written_at_ms;
-        let is_copy = core.is_copy;
-        if is_copy || core.ask_format_in_ms().is_some() {
+        if core.is_copy {
             let mut batch = Batch::default();
             core.run(&[Op::new(Command::Tick)], &mut |_| false, &mut batch);
-            let answer = batch.answers.pop().unwrap_or(Ok(None));
-            // The format can rise later, too; a copy that cannot raise its epoch must not be used.
-            answer.map(drop).or_else(|error| if is_copy { Err(error) } else { Ok(()) })?;
+            batch.answers.pop().unwrap_or(Ok(None))?;
         }
         Ok(core)
     }
