@@ -9,6 +9,7 @@ const SEEDS: &str = "10000";
 pub fn run() -> Result<(), String> {
     c_compiler()?;
     crate::postgres::install()?;
+    crate::postgres::install_pooler()?;
     crate::python::environment()?;
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;

@@ -1,6 +1,7 @@
 //! A PostgreSQL cluster that lives as long as the test that started it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ pub const INSTALL: &str = "apt-get install --no-install-recommends postgresql";
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 bin=$1
+runs=
 dir=$(mktemp -d "${TMPDIR:-/tmp}/admit-pg.XXXXXX") || exit 1
 cd "$dir"
 start() {
@@ -27,16 +29,23 @@ while read -r command argument; do
     case $command in
         stop) "$bin/pg_ctl" -D "$dir/data" -w -s -m "$argument" stop ;;
         start) start "$argument" ;;
+        write) (umask 077; while IFS= read -r line && [ "$line" != . ]; do printf '%s\n' "$line"; done >"$dir/$argument") ;;
+        run) $argument >>"$dir/log" 2>&1 & runs="$runs $!" ;;
     esac
     echo done
 done
+[ -z "$runs" ] || kill $runs
 "$bin/pg_ctl" -D "$dir/data" -w -s -m immediate stop
 rm -rf "$dir"
 "#;
 
+/// The port that names the socket; TCP is not listened to.
+const PORT: u16 = 5432;
+
 /// A running cluster, reached through a unix socket in a folder of its own. It syncs to disk as usual.
 pub struct Postgres {
     folder: PathBuf,
+    port: u16,
     keeper: Mutex<Keeper>,
 }
 
@@ -70,7 +79,31 @@ impl Postgres {
         let commands = child.stdin.take();
         let mut answers = BufReader::new(child.stdout.take().expect("a piped output"));
         let folder = PathBuf::from(line(&mut answers));
-        Postgres { folder, keeper: Mutex::new(Keeper { child, commands, answers }) }
+        Postgres { folder, port: PORT, keeper: Mutex::new(Keeper { child, commands, answers }) }
+    }
+
+    /// Starts a cluster that listens to TCP on 127.0.0.1, too, and takes no connection there without TLS.
+    /// The server's certificate and its key are in PEM.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start_with_tls(certificate: &str, key: &str) -> Postgres {
+        let mut postgres = Postgres::start("");
+        postgres.stop("fast");
+        postgres.write("server.crt", certificate);
+        postgres.write("server.key", key);
+        postgres.write("hba", "local all all trust\nhostssl all all 127.0.0.1/32 trust");
+        let free =
+            TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
+        postgres.port = free.port();
+        let (folder, port) = (postgres.folder.display(), postgres.port);
+        postgres.start_again(&format!(
+            "-c listen_addresses=127.0.0.1 -c port={port} -c hba_file={folder}/hba \
+             -c ssl=on -c ssl_cert_file={folder}/server.crt -c ssl_key_file={folder}/server.key"
+        ));
+        postgres
     }
 
     /// A name that no other test of this process uses.
@@ -82,8 +115,24 @@ impl Postgres {
     /// Where a schema is.
     #[must_use]
     pub fn url(&self, schema: &str) -> String {
-        let folder = self.folder.display().to_string().replace('/', "%2F");
-        format!("postgres://admit@{folder}/postgres?schema={schema}")
+        format!("postgres://admit@{}:{}/postgres?schema={schema}", self.encoded_folder(), self.port)
+    }
+
+    /// Where a schema is, over TCP to a server of this name, which has to be this machine.
+    #[must_use]
+    pub fn url_at(&self, host: &str, schema: &str) -> String {
+        format!("postgres://admit@{host}:{}/postgres?schema={schema}", self.port)
+    }
+
+    /// The folder of the sockets as it stands in a URL.
+    pub(crate) fn encoded_folder(&self) -> String {
+        self.folder.display().to_string().replace('/', "%2F")
+    }
+
+    /// The folder of the sockets and of all that the server has.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Where the schema is that stands for a test's folder, so that what runs in folders runs here, too.
@@ -101,7 +150,7 @@ impl Postgres {
     /// The socket that the server listens on.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.folder.join(".s.PGSQL.5432")
+        self.folder.join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// Where a schema is, by way of a proxy on this port.
@@ -120,6 +169,16 @@ impl Postgres {
         self.command(&format!("start {options}"));
     }
 
+    /// Writes a file into its folder, readable for the server alone.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        self.command(&format!("write {name}\n{text}\n."));
+    }
+
+    /// Starts a program beside the server, as the same user; it ends with the server.
+    pub(crate) fn start_beside(&self, command: &str) {
+        self.command(&format!("run {command}"));
+    }
+
     /// Runs a program of PostgreSQL's, such as `psql` or `pg_dump`, against the server; gives its output.
     ///
     /// # Panics
@@ -127,8 +186,8 @@ impl Postgres {
     /// If it fails.
     pub fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = Command::new(bin().join(program))
-            .args(["-h".as_ref(), self.folder.as_os_str(), "-U".as_ref(), "admit".as_ref(), "-d".as_ref()])
-            .arg("postgres")
+            .args(["-h".as_ref(), self.folder.as_os_str(), "-U".as_ref(), "admit".as_ref()])
+            .args(["-p", &self.port.to_string(), "-d", "postgres"])
             .args(arguments)
             .output()
             .unwrap_or_else(|error| panic!("{program}: {error}"));

@@ -4,6 +4,30 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use crate::Error;
 
+/// What people meet while they set up a connection, by a part of what is said then, and what to do about it.
+const WAYS_OUT: [(&str, &str); 6] = [
+    (
+        "no encryption",
+        "the server takes connections with TLS only; say sslmode=require or sslmode=verify-full",
+    ),
+    (
+        "does not support TLS",
+        "turn it on at the server (ssl = on), or say sslmode=disable if nobody else can listen",
+    ),
+    ("UnknownIssuer", UNKNOWN_AUTHORITY),
+    // An authority of the same name with another key.
+    ("BadSignature", UNKNOWN_AUTHORITY),
+    ("not valid for name", "connect by a name that the server's certificate has"),
+    (
+        "statement pooling mode",
+        "a batch needs a transaction of several statements; set pool_mode=transaction or pool_mode=session at the \
+         pooler, or connect to the database directly",
+    ),
+];
+
+const UNKNOWN_AUTHORITY: &str = "the server's certificate is of an authority that is not known here; name the file \
+    with that authority's certificate: sslrootcert=FILE";
+
 /// Why a conversation with the database broke off.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -97,6 +121,12 @@ impl Failure {
 
     /// At opening, what the database says about us stays so until somebody changes it.
     pub fn opening(self) -> Error {
+        if let Failure::Database(error) = &self {
+            let reason = text(error);
+            if let Some((_, way_out)) = WAYS_OUT.iter().find(|(said, _)| reason.contains(said)) {
+                return Error::Refused(format!("{reason}: {way_out}"));
+            }
+        }
         match self.told() {
             // Who we are, what we may do, what is not there or not known.
             Some(told) if matches!(class(told.code()), "28" | "3D" | "3F" | "42" | "0A" | "08") => {
