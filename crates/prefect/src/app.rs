@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::answer::{Answer, Answered};
 use crate::bounds::{DEFAULT_HOLD, MAX_HOLD};
 use crate::json::Json;
+use crate::lost::LostPlaces;
 use crate::places::Places;
 use crate::proxy::{self, Behind};
 use crate::registry::Registry;
@@ -57,6 +58,7 @@ pub struct Shared {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) registry: Registry,
     pub(crate) places: Places,
+    pub(crate) lost: LostPlaces,
     pub(crate) options: Options,
     /// One release without a lease at a time, so that no two give the same slots back.
     pub(crate) decrements: tokio::sync::Mutex<()>,
@@ -88,9 +90,11 @@ impl Prefect {
     pub async fn open(engine: Engine, tokens: Arc<Tokens>, options: Options) -> Result<Prefect, Error> {
         let options = Options { hold: options.hold.min(MAX_HOLD), ..options };
         let registry = Registry::load(&engine).await?;
-        let places = Places::default();
+        let (places, lost) = (Places::default(), LostPlaces::new(&engine).await?);
         let decrements = tokio::sync::Mutex::new(());
-        Ok(Prefect { shared: Arc::new(Shared { engine, tokens, registry, places, options, decrements }) })
+        Ok(Prefect {
+            shared: Arc::new(Shared { engine, tokens, registry, places, lost, options, decrements }),
+        })
     }
 
     /// Everything that this port answers; its requests carry a [`Caller`]. Call it once in each runtime that

@@ -18,12 +18,17 @@ pub(crate) const PLACE_GRACE: Duration = Duration::from_secs(5);
 pub(crate) const MAX_PLACES: usize = 65_536;
 /// How long the engine listens for a waiting request before it says again that somebody attends to it.
 pub(crate) const ATTEND_MS: u64 = 30_000;
-/// How long a ticket waits that nobody attends to: longer than a place is kept, and short, as after a crash
-/// nobody comes back for it.
+/// How long a ticket waits that nobody attends to: longer than a place is kept, and than a client pauses that lost
+/// its connection.
 pub(crate) const POLL_TTL_MS: u64 = 10_000;
-/// How long a grant stays that nobody takes note of. Whoever waits does so at once; it is the tickets of before
-/// a crash that run into it.
-pub(crate) const CLAIM_MS: u64 = 1_000;
+/// How long a grant stays that nobody takes note of, and its slot with it. Whoever waits does so at once; it is the
+/// tickets of a server that is gone that run into it, whose clients come back as late as after a hold.
+pub(crate) const CLAIM_MS: u64 = 5_000;
+/// How long after its start a server that is alone finds tickets that it does not know: by then those of before
+/// have ended, unless somebody came back for them.
+pub(crate) const LOST_FOR: Duration = Duration::from_secs(60);
+/// Grants back to which a lease is looked for that nobody has taken note of yet.
+pub(crate) const LOST_GRANTS: u64 = 10_000;
 /// Holders of one limit that are listed.
 pub(crate) const MAX_HOLDERS: usize = 10_000;
 /// Times that a change of a limit is tried again when somebody else changes it meanwhile.

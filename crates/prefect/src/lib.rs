@@ -4,7 +4,7 @@
 //! - `routes` and `forms` are tables: what there is, and what each body has to be;
 //! - `app` takes a request to its route; `request`, `json`, `validate` read it as Prefect's server does;
 //! - `v1` (tags) and `v2` (global limits) do what the routes say, on `limits` (definitions) and `slots` (use);
-//! - `places` keeps the place of a waiting client between two of its requests;
+//! - `places` keeps the place of a waiting client between two of its requests, `lost` finds it in the log;
 //! - `proxy` stands before a whole Prefect server;
 //! - `registry` is the table of what Prefect knows of a limit and the engine does not.
 
@@ -17,6 +17,7 @@ mod forms;
 mod handshake;
 mod json;
 mod limits;
+mod lost;
 mod openapi;
 mod places;
 mod proxy;

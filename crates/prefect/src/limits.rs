@@ -100,10 +100,10 @@ pub(crate) enum Look {
 }
 
 fn see(state: &State, limit: &Limit, look: Look) -> Seen {
-    let mut seen = Seen { limit: limit.clone(), active_slots: 0, waiting: 0, task_runs: Vec::new() };
+    let (waiting, _) = state.limit_counts(&limit.name);
+    let mut seen = Seen { limit: limit.clone(), active_slots: 0, waiting, task_runs: Vec::new() };
     if look >= Look::Usage {
         let view = state.key_view(&limit.name, 0);
-        seen.waiting = view.waiting;
         seen.active_slots = match (limit.mode, limit.terms.refill) {
             // A disabled limit counts no lease.
             (Mode::Off, Refill::Release) => 0,

@@ -1,4 +1,8 @@
-//! Places in line that outlive a request: a client that is told to ask again finds its own.
+//! Places in line that outlive a request: a client that is told to ask again finds its own, also when the server
+//! that it asked before is gone.
+//!
+//! Between two requests this server keeps the place, in memory. What it has not kept, because it was killed and
+//! started again, or because another node did, is found among the tickets of the log (`take_up`).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -9,9 +13,11 @@ use std::time::Duration;
 use admit_engine::{Engine, Error};
 use admit_kernel::{Acquire, Claim, Command, Name, Outcome, Part, Patience};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::bounds::{ATTEND_MS, CLAIM_MS, MAX_PLACES, PLACE_GRACE, POLL_TTL_MS};
+use crate::lost::{Lost, Own};
 
 /// What makes two requests one waiter: the holder that both name, or else their connection; and that both ask
 /// for the same.
@@ -40,22 +46,47 @@ pub(crate) struct Place {
     id: Uuid,
     waiting: Waiting,
     is_mine: bool,
+    /// Keeps others who come back from taking it for one that was lost.
+    _own: Own,
 }
 
 impl Place {
     /// Gets in line, or past it.
-    pub(crate) fn take(engine: &Engine, acquire: Acquire) -> Place {
+    pub(crate) fn take(engine: &Engine, acquire: Acquire, own: Own) -> Place {
         let id = acquire.id;
         let asked = engine.clone();
         let waiting = Box::pin(async move {
             let outcome = asked.acquire(acquire, ATTEND_MS).await?;
             attend(&asked, id, outcome).await
         });
-        Place { engine: engine.clone(), id, waiting, is_mine: true }
+        Place { engine: engine.clone(), id, waiting, is_mine: true, _own: own }
+    }
+
+    /// Gets in line where a ticket stands that nobody attends to any more, and takes that one out. With an id of its
+    /// own: whoever else still has the old one, like a node that was thought to be gone, finds that it has ended.
+    pub(crate) fn take_up(engine: &Engine, acquire: Acquire, own: Own, lost: Lost) -> Place {
+        let id = acquire.id;
+        let acquire = Acquire { age: Some(lost.age), ..acquire };
+        let asked = engine.clone();
+        let waiting = Box::pin(async move {
+            // Whole, so that nobody else finds it until it is out.
+            let old = lost;
+            // First in, then out: nobody passes in between.
+            let commands =
+                vec![Command::Acquire(Box::new(acquire.clone())), Command::Withdraw { id: old.id }];
+            let outcomes = asked.execute_all(commands).await?;
+            let outcome = match outcomes.into_iter().next() {
+                // Where as many wait as may, the old one had to go first.
+                Some(Outcome::Denied(_)) => asked.acquire(acquire, ATTEND_MS).await?,
+                _ => Outcome::Waiting { id },
+            };
+            attend(&asked, id, outcome).await
+        });
+        Place { engine: engine.clone(), id, waiting, is_mine: true, _own: own }
     }
 
     /// The same place for another request.
-    pub(crate) fn resume(&mut self) {
+    pub(crate) fn resume(mut self) -> Place {
         let (engine, id) = (self.engine.clone(), self.id);
         let before = std::mem::replace(&mut self.waiting, Box::pin(std::future::pending()));
         self.waiting = Box::pin(async move {
@@ -68,11 +99,12 @@ impl Place {
             let outcome = engine.ask(id, ATTEND_MS).await?;
             attend(&engine, id, outcome).await
         });
+        self
     }
 
     /// What comes of it, if that is known in time.
-    pub(crate) async fn wait(&mut self, at_most: Duration) -> Option<Result<Outcome, Error>> {
-        tokio::time::timeout(at_most, &mut self.waiting).await.ok()
+    pub(crate) async fn wait_until(&mut self, until: Instant) -> Option<Result<Outcome, Error>> {
+        tokio::time::timeout_at(until, &mut self.waiting).await.ok()
     }
 
     /// The lease belongs to somebody now.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use admit_engine::Error;
 use admit_http::Caller;
 use admit_kernel::{
-    Acquire, Claim, Command, Denial, IfMissing, Limit, MAX_CLAIMS, MAX_NAME_BYTES, MAX_SLOTS, MAX_TTL_MS,
-    MIN_TTL_MS, Name, Outcome, Part, Patience, Refill, State,
+    Acquire, Claim, Command, Denial, End, IfMissing, Limit, MAX_CLAIMS, MAX_NAME_BYTES, MAX_SLOTS,
+    MAX_TTL_MS, MIN_TTL_MS, Name, Outcome, Part, Patience, Refill, State,
 };
 use axum::http::StatusCode;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::answer::Answer;
@@ -99,31 +100,38 @@ impl Prefect {
         }
         let who = take.holder.map_or(Who::Peer(take.caller.peer), Who::Holder);
         let waiter = Waiter { who, claims, ttl_ms, rate: acquire.rate };
-        let id = self.wait(waiter, acquire).await?;
+        let somebody_waits = take.known.iter().any(|shown| shown.waiting > 0);
+        let id = self.wait(waiter, acquire, somebody_waits).await?;
         if take.term == Term::Rate {
             self.engine.execute(Command::Release { id, part: Part::All, counts: true }).await?;
         }
         Ok(id)
     }
 
-    async fn wait(&self, waiter: Waiter, acquire: Acquire) -> Result<Uuid, Full> {
+    async fn wait(&self, waiter: Waiter, acquire: Acquire, somebody_waits: bool) -> Result<Uuid, Full> {
         let hold = self.options.hold;
-        let kept = self.places.take(&waiter).map(|mut place| {
-            place.resume();
-            place
-        });
+        // Without a hold the engine answers at once; the time is for a slow disk.
+        let until = Instant::now() + if hold.is_zero() { crate::MAX_HOLD } else { hold };
+        let kept = self.places.take(&waiter);
         let had_place = kept.is_some();
         let mut place = match kept {
-            Some(place) => place,
-            None if hold.is_zero() => Place::take(&self.engine, acquire.clone()),
-            None => Place::take(&self.engine, patiently(acquire.clone())),
+            Some(place) => place.resume(),
+            None => self.enter(&waiter, acquire.clone(), somebody_waits).await?,
         };
-        // Without a hold the engine answers at once; the time is for a slow disk.
-        let mut outcome = place.wait(if hold.is_zero() { crate::MAX_HOLD } else { hold }).await;
-        if had_place && matches!(&outcome, Some(Ok(Outcome::Denied(_) | Outcome::UnknownId))) {
-            // The place was lost meanwhile: to the back of the line.
-            place = Place::take(&self.engine, patiently(acquire));
-            outcome = place.wait(hold).await;
+        let mut outcome = place.wait_until(until).await;
+        match &outcome {
+            // It ended between the two requests; unless another node has it, this is the back of the line.
+            Some(Ok(Outcome::Denied(_) | Outcome::UnknownId)) if had_place => {
+                place = self.enter(&waiter, again(acquire), true).await?;
+                outcome = place.wait_until(until).await;
+            }
+            // The same holder asked for the same on another node and goes in its place, so this one goes in the
+            // other's: at the back of the line.
+            Some(Ok(Outcome::Denied(denial))) if is_withdrawn(denial) => {
+                place = self.queue(again(acquire));
+                outcome = place.wait_until(until).await;
+            }
+            _ => {}
         }
         match outcome {
             None => {
@@ -139,6 +147,24 @@ impl Prefect {
             Some(Ok(other)) => Err(Answer::bug(other).into()),
             Some(Err(error)) => Err(error.into()),
         }
+    }
+
+    /// A place for a request that has none here.
+    async fn enter(&self, waiter: &Waiter, acquire: Acquire, somebody_waits: bool) -> Result<Place, Error> {
+        let lost = match self.options.hold.is_zero() {
+            true => None,
+            false => self.lost.find(&self.engine, waiter, somebody_waits).await?,
+        };
+        let Some(lost) = lost else { return Ok(self.queue(acquire)) };
+        let own = self.lost.own(acquire.id);
+        Ok(Place::take_up(&self.engine, patiently(acquire), own, lost))
+    }
+
+    /// A place at the back of the line, or past it.
+    fn queue(&self, acquire: Acquire) -> Place {
+        let own = self.lost.own(acquire.id);
+        let acquire = if self.options.hold.is_zero() { acquire } else { patiently(acquire) };
+        Place::take(&self.engine, acquire, own)
     }
 
     fn denied(&self, denial: Denial) -> Full {
@@ -169,6 +195,15 @@ impl Prefect {
         self.engine.execute_all(commands).await?;
         Ok(())
     }
+}
+
+/// The same request by another id: that of a ticket that has ended is of no use any more.
+fn again(acquire: Acquire) -> Acquire {
+    Acquire { id: Uuid::now_v7(), ..acquire }
+}
+
+fn is_withdrawn(denial: &Denial) -> bool {
+    matches!(denial, Denial::Ended { how: End::Withdrawn, .. })
 }
 
 /// More slots than the limit has.

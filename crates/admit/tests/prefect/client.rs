@@ -26,6 +26,15 @@ impl Admit {
         Admit { server, api: format!("http://{address}/api") }
     }
 
+    /// Ends it by a signal and starts another on its data and addresses.
+    pub fn restart(mut self, signal: i32) -> Admit {
+        self.server.stop(signal);
+        let folder = std::mem::replace(&mut self.server.folder, tempfile::tempdir().unwrap());
+        let address = self.api.trim_start_matches("http://").trim_end_matches("/api");
+        let server = Server::start_in(folder, &["--listen", "127.0.0.1:0", "--prefect", address]);
+        Admit { server, api: self.api }
+    }
+
     /// Runs a script of `scripts/` with Prefect's client, its settings in a folder of its own; it must succeed.
     #[track_caller]
     pub fn run(&self, script: &str, arguments: &[&str]) -> String {

@@ -6,6 +6,7 @@
 
 mod alone;
 mod client;
+mod places;
 mod proxy;
 #[path = "../support/mod.rs"]
 mod support;
