@@ -7,7 +7,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use uuid::Uuid;
 
 fn open(url: &str) -> Result<PostgresStore, Error> {
-    let info = NodeInfo { number: 1, name: "node".into(), address: String::new(), version: String::new() };
+    let (name, address, version) = ("node".to_owned(), String::new(), String::new());
+    let info = NodeInfo { number: 1, name, address, version, format: 1 };
     PostgresStore::open(PostgresConfig::parse(url)?, info, &[])
 }
 
@@ -80,7 +81,7 @@ fn tls_is_what_was_asked_for_or_says_what_is_wrong() {
 fn append(store: &mut PostgresStore, batch: u128) -> Head {
     let head = store.head().unwrap();
     store.begin(&head).unwrap();
-    let record = Record::after(&head, Uuid::from_u128(batch), 0, head.seq, None, vec![0]);
+    let record = Record::after(&head, Uuid::from_u128(batch), 0, 1, head.seq, None, vec![0]);
     store.commit(&record, &[]).unwrap();
     record.head()
 }
