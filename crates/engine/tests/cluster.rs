@@ -236,8 +236,8 @@ fn never_over_max_while_nodes_are_killed() {
 
 #[test]
 fn nothing_acknowledged_is_lost_while_the_database_crashes() {
-    // What nobody waited for is not on disk by chance either.
-    let options = "-c wal_writer_delay=10s";
+    // The disk is slow, so that others see what is not on it yet; and what nobody waits for does not get there by chance.
+    let options = "-c commit_delay=100000 -c commit_siblings=0 -c wal_writer_delay=10s";
     let postgres = Postgres::start(options);
     under_load(&postgres, CRASHES, |_, _| {
         std::thread::sleep(Duration::from_millis(1_500));
