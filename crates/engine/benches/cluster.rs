@@ -78,8 +78,7 @@ fn compare(what: &str, options: &str, clients: &[usize]) {
 
 fn open(postgres: &Postgres, schema: &str) -> Engine {
     let database = PostgresConfig::parse(&postgres.url(schema)).expect("a good URL");
-    let home = Home::Postgres { database, name: "bench".into(), address: String::new() };
-    Engine::open(Config::at(home)).expect("a node")
+    Engine::open(Config::at(Home::Postgres(database))).expect("a node")
 }
 
 fn set_limit(engine: &Engine, max: u32) {

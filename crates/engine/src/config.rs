@@ -11,14 +11,7 @@ pub enum Home {
     /// In a folder, for this engine alone; it is made if it is not there.
     Folder(PathBuf),
     /// In a PostgreSQL database, which engines of other nodes may share.
-    Postgres {
-        /// The database.
-        database: PostgresConfig,
-        /// What people call this node.
-        name: String,
-        /// Where this node's API is reached; may be empty.
-        address: String,
-    },
+    Postgres(PostgresConfig),
 }
 
 /// What an engine needs to know to open.
@@ -26,6 +19,10 @@ pub enum Home {
 pub struct Config {
     /// Where the log lives.
     pub home: Home,
+    /// What people call this node; may be empty.
+    pub name: String,
+    /// Where this node's API is reached; may be empty.
+    pub address: String,
     /// When a commit counts as durable. PostgreSQL decides that for itself.
     pub durability: Durability,
     /// How much history of the log stays.
@@ -49,6 +46,8 @@ impl Config {
     pub fn at(home: Home) -> Config {
         Config {
             home,
+            name: String::new(),
+            address: String::new(),
             durability: Durability::default(),
             keep: Keep::default(),
             migrations: Vec::new(),

@@ -33,7 +33,7 @@ struct Handle {
     inbox: Arc<Inbox>,
     subscribers: broadcast::WeakSender<Committed>,
     queries: Queries,
-    options: Options,
+    info: NodeInfo,
     bounds: Bounds,
     callers: AtomicU64,
     ended: watch::Receiver<Option<Result<(), Error>>>,
@@ -44,25 +44,39 @@ impl Engine {
     /// Opens the log: brings its tables up to date, reads the state back; locks the folder if it is in one.
     /// Blocks meanwhile.
     pub fn open(config: Config) -> Result<Engine, Error> {
-        let Config { home, durability, keep, migrations, bounds, format } = config;
+        let Config { home, name, address, durability, keep, migrations, bounds, format } = config;
         let number = getrandom::u64()
             .map_err(|error| admit_store::Error::Unavailable(format!("no random numbers: {error}")))?;
         let (clock, options) = (SystemClock::default(), Options { format, keep, ..Options::new(number) });
+        let info = NodeInfo { name, address, ..nameless(options) };
         match home {
             Home::Folder(folder) => {
                 let store = SqliteStore::open(&folder, durability, &migrations)?;
-                Engine::start(store, clock, options, bounds)
+                Engine::start_as(info, store, clock, options, bounds)
             }
-            Home::Postgres { database, name, address } => {
-                let info = NodeInfo { name, address, ..nameless(options) };
-                let store = PostgresStore::open(database, info, &migrations)?;
-                Engine::start(store, clock, options, bounds)
+            Home::Postgres(database) => {
+                let store = PostgresStore::open(database, info.clone(), &migrations)?;
+                Engine::start_as(info, store, clock, options, bounds)
             }
         }
     }
 
     /// Starts an engine on a store and a clock.
     pub fn start<S, C>(store: S, clock: C, options: Options, bounds: Bounds) -> Result<Engine, Error>
+    where
+        S: Store + 'static,
+        C: Clock + 'static,
+    {
+        Engine::start_as(nameless(options), store, clock, options, bounds)
+    }
+
+    fn start_as<S, C>(
+        info: NodeInfo,
+        store: S,
+        clock: C,
+        options: Options,
+        bounds: Bounds,
+    ) -> Result<Engine, Error>
     where
         S: Store + 'static,
         C: Clock + 'static,
@@ -92,16 +106,8 @@ impl Engine {
         let thread =
             thread::Builder::new().name("admit-engine".to_owned()).spawn(serve).map_err(no_thread)?;
         let thread = Mutex::new(Some(thread));
-        let handle = Handle {
-            inbox,
-            subscribers,
-            queries,
-            options,
-            bounds,
-            callers: AtomicU64::new(0),
-            ended,
-            thread,
-        };
+        let handle =
+            Handle { inbox, subscribers, queries, info, bounds, callers: AtomicU64::new(0), ended, thread };
         Ok(Engine { handle: Arc::new(handle) })
     }
 
@@ -194,21 +200,21 @@ impl Engine {
         self.handle.inbox.push(Job::Keep(keep))
     }
 
-    /// The nodes that use the log. One that is alone with it has no need of a name or an address.
+    /// The nodes that use the log, those that were seen within the last hour.
     pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
         let nodes = self.handle.queries.nodes().await?;
         if !nodes.is_empty() {
             return Ok(nodes);
         }
         let Stats { seq, load, .. } = self.stats().await?;
-        let info = nameless(self.handle.options);
+        let info = self.handle.info.clone();
         Ok(vec![Node { info, applied_seq: seq, behind: 0, seen_ms_ago: 0, is_live: true, load }])
     }
 
     /// The number of this node.
     #[must_use]
     pub fn node(&self) -> u64 {
-        self.handle.options.node
+        self.handle.info.number
     }
 
     /// Writes a consistent copy of everything to a new file, while the engine goes on.

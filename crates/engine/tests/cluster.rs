@@ -27,7 +27,7 @@ const CRASHES: usize = 4;
 
 fn node_at(url: &str) -> Result<Engine, Error> {
     let database = PostgresConfig::parse(url).unwrap();
-    Engine::open(Config::at(Home::Postgres { database, name: "node".into(), address: String::new() }))
+    Engine::open(Config::at(Home::Postgres(database)))
 }
 
 fn now_ms() -> u64 {

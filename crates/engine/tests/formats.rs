@@ -55,8 +55,7 @@ impl Shared {
 
 fn node(url: &str, name: &str, format: u16) -> Result<Engine, Error> {
     let database = PostgresConfig::parse(url).unwrap();
-    let home = Home::Postgres { database, name: name.into(), address: String::new() };
-    Engine::open(Config { format, ..Config::at(home) })
+    Engine::open(Config { name: name.into(), format, ..Config::at(Home::Postgres(database)) })
 }
 
 fn is_listed(engine: &Engine, name: &str) -> bool {

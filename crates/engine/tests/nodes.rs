@@ -18,7 +18,7 @@ const FOR_LONG: Patience = Patience::For { wait_ms: 60_000 };
 fn node_at(url: &str, name: &str) -> Engine {
     let database = PostgresConfig::parse(url).unwrap();
     let address = format!("http://{name}:7070");
-    Engine::open(Config::at(Home::Postgres { database, name: name.into(), address })).unwrap()
+    Engine::open(Config { name: name.into(), address, ..Config::at(Home::Postgres(database)) }).unwrap()
 }
 
 /// Nodes of one schema that nobody else uses.

@@ -104,7 +104,8 @@ fn a_state_that_is_not_the_recorded_one_is_refused() {
     let (folder, hands) = (folder(), Hands::at(1_000_000));
     let mut store = FailingStore::open(&folder, &[]).0;
     let payload = postcard_of_no_events();
-    let record = admit_store::Record::after(&store.head().unwrap(), id(1), 0, 1, 5, Some(0xdead_beef), payload);
+    let record =
+        admit_store::Record::after(&store.head().unwrap(), id(1), 0, 1, 5, Some(0xdead_beef), payload);
     store.begin(&admit_store::Head::default()).unwrap();
     store.commit(&record, &[]).unwrap();
     drop(store);

@@ -116,6 +116,8 @@ fn open(config: &Config) -> Result<Engine, Failure> {
         durability,
         keep: keep(config),
         migrations,
+        name: host_name(),
+        address: address(config),
         ..admit_engine::Config::at(home(config))
     };
     let place = place(config)?;
@@ -125,12 +127,14 @@ fn open(config: &Config) -> Result<Engine, Failure> {
 fn home(config: &Config) -> Home {
     match config.database.clone() {
         None => Home::Folder(config.data.clone()),
-        Some(database) => {
-            let scheme = if config.tls.is_some() { "https" } else { "http" };
-            let address = format!("{scheme}://{}", config.listen);
-            Home::Postgres { database, name: host_name(), address }
-        }
+        Some(database) => Home::Postgres(database),
     }
+}
+
+/// Where this server's own API is, as it was configured.
+fn address(config: &Config) -> String {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", config.listen)
 }
 
 /// What this machine is called.

@@ -131,7 +131,7 @@ impl Drop for Server {
 fn home(folder: &Path) -> Home {
     if env!("CARGO_CRATE_NAME") == "postgres" {
         let database = PostgresConfig::parse(&shared().url_of(folder)).unwrap();
-        Home::Postgres { database, name: "node".into(), address: String::new() }
+        Home::Postgres(database)
     } else {
         Home::Folder(folder.to_owned())
     }

@@ -51,11 +51,8 @@ pub fn tamper(folder: &TempDir, sql: &str) {
 }
 
 pub fn open(folder: &TempDir) -> Engine {
-    let home = if on_postgres() {
-        Home::Postgres { database: database(folder), name: "node".into(), address: String::new() }
-    } else {
-        Home::Folder(folder.path().to_owned())
-    };
+    let home =
+        if on_postgres() { Home::Postgres(database(folder)) } else { Home::Folder(folder.path().to_owned()) };
     Engine::open(Config::at(home)).unwrap()
 }
 

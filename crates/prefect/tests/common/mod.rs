@@ -160,7 +160,7 @@ impl Drop for Server {
 fn home(folder: &TempDir) -> Home {
     if env!("CARGO_CRATE_NAME") == "postgres" {
         let database = PostgresConfig::parse(&shared().url_of(folder.path())).unwrap();
-        Home::Postgres { database, name: "node".into(), address: String::new() }
+        Home::Postgres(database)
     } else {
         Home::Folder(folder.path().to_owned())
     }
