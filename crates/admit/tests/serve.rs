@@ -54,6 +54,32 @@ fn sigterm_and_sigint_end_it_in_order_within_five_seconds() {
 }
 
 #[test]
+fn damage_in_the_history_that_no_start_needs_is_said_at_the_start() {
+    let mut server = Server::start();
+    server.ok(&["limit", "set", "db", "--max", "1"]);
+    let held = server.ok(&["acquire", "db", "--key", "of the damaged record", "--ttl", "1m"]);
+    server.ok(&["release", held.trim()]);
+    // Whoever stops in order leaves a snapshot, so the records before it are not read again.
+    server.stop(libc::SIGTERM);
+    server.ok(&["db", "backup", "copy"]);
+    let whole = std::fs::read(server.file("copy")).unwrap();
+    let mut damaged = whole.clone();
+    let needle = b"of the damaged record";
+    let places = (0..whole.len() - needle.len()).filter(|&at| whole[at..].starts_with(needle));
+    assert_eq!(places.map(|at| damaged[at] ^= 1).count(), 1, "the record alone");
+    for (bytes, is_damaged) in [(damaged, true), (whole, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("admit-data")).unwrap();
+        std::fs::write(folder.path().join("admit-data/admit.db"), bytes).unwrap();
+        std::fs::write(folder.path().join("admit.toml"), "log_level = \"debug\"").unwrap();
+        let flags = ["--listen", "127.0.0.1:0", "--config", "admit.toml"];
+        let server = Server::start_in(folder, &flags);
+        wait_until("the history is looked through", || server.log().contains("history"));
+        assert_eq!(server.log().contains("admit db check"), is_damaged, "{}", server.log());
+    }
+}
+
+#[test]
 fn what_cannot_be_served_is_refused_with_the_way_out() {
     let server = Server::start();
     let taken = server.url.trim_start_matches("http://");

@@ -25,6 +25,6 @@ pub use migration::Migration;
 pub use node::{Load, Node, NodeInfo};
 pub use postgres::{PostgresConfig, PostgresStore};
 pub use record::{Head, Record, Snapshot};
-pub use sqlite::{Durability, Report, SqliteStore, backup, check};
+pub use sqlite::{Durability, Report, SqliteStore, backup, check, check_history};
 pub use store::{Begin, Keep, Reader, Store, Wake};
 pub use value::{Row, Value, Write};

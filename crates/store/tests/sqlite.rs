@@ -5,7 +5,9 @@ mod suite;
 
 use std::path::Path;
 
-use admit_store::{Durability, Error, Head, Migration, Record, Report, Snapshot, SqliteStore, Store, check};
+use admit_store::{
+    Durability, Error, Head, Migration, Record, Report, Snapshot, SqliteStore, Store, check, check_history,
+};
 use suite::{Home, store_suite};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -164,6 +166,24 @@ fn a_check_says_what_is_there() {
     let expected = Report { first_seq: 1, last_seq: 2, records: 2, snapshots: vec![], problems: vec![] };
     assert_eq!(check(&folder.data()).unwrap(), expected);
     assert!(check(folder.0.path()).is_err(), "no database there");
+}
+
+#[test]
+fn what_a_server_cuts_off_during_a_check_is_not_missing() {
+    let folder = Folder::new();
+    let mut store = folder.store();
+    // Each fills a page of the check.
+    for _ in 0..4 {
+        append(&mut store, &vec![7; 4 << 20]).unwrap();
+    }
+    let found_when = |sql: &str| {
+        let mut once = Some(sql);
+        let rest = &mut || once.take().into_iter().for_each(|sql| tamper(&folder.data(), sql));
+        check_history(&folder.data(), rest).unwrap().problems
+    };
+    assert_eq!(found_when("DELETE FROM log WHERE seq <= 2"), [""; 0]);
+    let found = found_when("UPDATE log SET time_ms = 77 WHERE seq = 4");
+    assert!(found.len() == 1 && found[0].contains("record 4"), "{found:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `admit serve`, from the configuration to the last commit.
 
 mod banner;
+mod history;
 mod listeners;
 mod logging;
 mod reload;
@@ -68,6 +69,7 @@ pub fn serve(flags: &Flags) -> Outcome {
     let took_ms = u64::try_from(opening.elapsed().as_millis()).unwrap_or(u64::MAX);
     banner::show(&config, &addresses, &off, &data, took_ms)?;
     exit_when_the_engine_does(&engine)?;
+    history::check(&config)?;
 
     let mut reloader = reload::Reloader { flags: flags.clone(), config, logs, engine: engine.clone(), hosts };
     for signal in signals.forever() {

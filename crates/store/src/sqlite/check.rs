@@ -30,12 +30,7 @@ pub struct Report {
 /// Checks the data folder, whether or not a server uses it: the file itself, the chain of checksums from the
 /// oldest record to the newest, the snapshots' hashes.
 pub fn check(folder: &Path) -> Result<Report, Error> {
-    let path = folder.join(DB_FILE);
-    if !path.is_file() {
-        return Err(Error::File { path, reason: "there is no database here".into() });
-    }
-    let connection = connect(&path)?;
-    connection.pragma_update(None, "query_only", true).map_err(error::opening)?;
+    let connection = open(folder)?;
     let mut report = Report::default();
     let verdict: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(error::opening)?;
@@ -43,8 +38,28 @@ pub fn check(folder: &Path) -> Result<Report, Error> {
         report.problems.push(format!("the database file: {verdict}"));
     }
     check_snapshots(&connection, &mut report)?;
-    check_chain(&connection, &mut report)?;
+    check_chain(&connection, &mut report, &mut || {})?;
     Ok(report)
+}
+
+/// Checks the records and snapshots of a folder that a server uses, which itself reads no more of them than it
+/// needs. After every few megabytes it rests as long as `rest` takes.
+pub fn check_history(folder: &Path, rest: &mut dyn FnMut()) -> Result<Report, Error> {
+    let connection = open(folder)?;
+    let mut report = Report::default();
+    check_snapshots(&connection, &mut report)?;
+    check_chain(&connection, &mut report, rest)?;
+    Ok(report)
+}
+
+fn open(folder: &Path) -> Result<Connection, Error> {
+    let path = folder.join(DB_FILE);
+    if !path.is_file() {
+        return Err(Error::File { path, reason: "there is no database here".into() });
+    }
+    let connection = connect(&path)?;
+    connection.pragma_update(None, "query_only", true).map_err(error::opening)?;
+    Ok(connection)
 }
 
 fn check_snapshots(connection: &Connection, report: &mut Report) -> Result<(), Error> {
@@ -68,12 +83,15 @@ fn check_snapshots(connection: &Connection, report: &mut Report) -> Result<(), E
     Ok(())
 }
 
-fn check_chain(connection: &Connection, report: &mut Report) -> Result<(), Error> {
+fn check_chain(connection: &Connection, report: &mut Report, rest: &mut dyn FnMut()) -> Result<(), Error> {
     let mut head: Option<Head> = None;
     loop {
         let page = log::records_after(connection, report.last_seq, PAGE_BYTES)?;
-        if page.is_empty() {
-            break;
+        let Some(first) = page.first() else { break };
+        // What a server cut off meanwhile is not missing.
+        let was_cut = head.is_some_and(|head| head.seq + 1 < first.seq);
+        if was_cut && log::oldest(connection)? == Some(first.seq) {
+            head = None;
         }
         for record in page {
             // What the oldest record followed is gone; it is taken at its word.
@@ -87,13 +105,14 @@ fn check_chain(connection: &Connection, report: &mut Report) -> Result<(), Error
             {
                 report.problems.push(problem.to_string());
             }
-            if head.is_none() {
+            if report.records == 0 {
                 report.first_seq = record.seq;
             }
             report.records += 1;
             report.last_seq = record.seq;
             head = Some(record.head());
         }
+        rest();
     }
     let newest = report.snapshots.first().copied().unwrap_or(0);
     if report.last_seq < newest {

@@ -61,6 +61,14 @@ pub(super) fn end(connection: &Connection) -> Result<End, Error> {
     Ok(found.unwrap_or_default())
 }
 
+/// The first record that is kept.
+pub(super) fn oldest(connection: &Connection) -> Result<Option<u64>, Error> {
+    connection
+        .query_row("SELECT seq FROM log ORDER BY seq LIMIT 1", [], |row| unsigned(row, 0))
+        .optional()
+        .map_err(error::outside_commit)
+}
+
 pub(super) fn is_copy(connection: &Connection) -> Result<bool, Error> {
     connection
         .query_row("SELECT copy FROM log_head", [], |row| row.get::<_, i64>(0))
