@@ -39,7 +39,7 @@ enum Task {
     },
     /// Make the Python environment that tests of real clients use, under .cache/python.
     Python,
-    /// Write docs/openapi.json from the code.
+    /// Write docs/openapi.json and docs/prefect-openapi.json from the code.
     Openapi,
 }
 
@@ -52,7 +52,9 @@ fn main() -> ExitCode {
             cargo(&["run", "--release", "-p", "admit-sim", "--", "--seeds", &seeds, "--from", &from])
         }
         Task::Python => python::environment(),
-        Task::Openapi => cargo(&["run", "-p", "admit-api", "--example", "openapi"]),
+        Task::Openapi => ["admit-api", "admit-prefect"]
+            .into_iter()
+            .try_for_each(|package| cargo(&["run", "-p", package, "--example", "openapi"])),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Writes docs/prefect-openapi.json.
+//! Writes docs/prefect-openapi.json: `cargo xtask openapi`.
 
 use std::path::Path;
 

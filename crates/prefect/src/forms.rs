@@ -1,12 +1,21 @@
 //! What each route's body has to be. The order of fields is the order of faults.
 
+use admit_kernel::MAX_NAME_BYTES;
+
+use crate::limits::TAG_PREFIX;
 use crate::validate::Presence::{Nullable, Optional, Required};
 use crate::validate::{Bounds, Field, Form, Kind, NamePattern, Presence, Shape};
 
 /// Characters that separate paths and queries, which names are put into.
 const BANNED: &[char] = &['/', '%', '&', '>', '<'];
-const NAME: &NamePattern = &NamePattern { pattern: "^[^/%&><]+$", banned: BANNED, may_be_empty: false };
-const TAG: &NamePattern = &NamePattern { pattern: "^[^/%&><]*$", banned: BANNED, may_be_empty: true };
+const NAME: &NamePattern =
+    &NamePattern { pattern: "^[^/%&><]+$", banned: BANNED, may_be_empty: false, max_bytes: MAX_NAME_BYTES };
+const TAG: &NamePattern = &NamePattern {
+    pattern: "^[^/%&><]*$",
+    banned: BANNED,
+    may_be_empty: true,
+    max_bytes: MAX_NAME_BYTES - TAG_PREFIX.len(),
+};
 
 const ANY_INT: Kind = Kind::Int(Bounds::ANY);
 const COUNT: Kind = Kind::Int(Bounds { at_least: Some(0), ..Bounds::ANY });
@@ -60,64 +69,55 @@ pub(crate) const TAG_RESET: Form = Form {
     )],
 };
 
-/// `POST /concurrency_limits/increment`
-pub(crate) const TAG_INCREMENT: Form = Form {
-    name: "TagIncrement",
+/// `POST /concurrency_limits/increment`, `POST /concurrency_limits/decrement`
+pub(crate) const TAG_SLOTS: Form = Form {
+    name: "TagSlots",
     shape: Shape::Parameters,
     fields: &[
         field("names", NAMES, Required, "Tags of the task run."),
-        field("task_run_id", Kind::Id, Required, "The task run that takes the slots."),
-    ],
-};
-
-/// `POST /concurrency_limits/decrement`
-pub(crate) const TAG_DECREMENT: Form = Form {
-    name: "TagDecrement",
-    shape: Shape::Parameters,
-    fields: &[
-        field("names", NAMES, Required, "Tags of the task run."),
-        field("task_run_id", Kind::Id, Required, "The task run that gives the slots back."),
+        field("task_run_id", Kind::Id, Required, "The task run that takes the slots, or gives them back."),
     ],
 };
 
 /// `POST /v2/concurrency_limits/`
-pub(crate) const LIMIT_CREATE: Form = Form {
-    name: "ConcurrencyLimitV2Create",
-    shape: Shape::Model,
-    fields: &[
-        field("active", Kind::Bool, Optional, "Whether it is enforced; true where nothing is said."),
-        field("name", Kind::Text(Some(NAME)), Required, "Its name."),
-        field("limit", COUNT, Required, "How many slots it has."),
-        field("active_slots", COUNT, Optional, "How many of them are in use from the start."),
-        field("denied_slots", COUNT, Optional, "Kept and never acted on."),
-        field("slot_decay_per_second", DECAY, Optional, "Slots that come back by themselves each second."),
-    ],
-};
+pub(crate) const LIMIT_CREATE: Form =
+    Form { name: "ConcurrencyLimitV2Create", shape: Shape::Model, fields: &limit(Required, Optional) };
 
 /// `PATCH /v2/concurrency_limits/{id_or_name}`
-pub(crate) const LIMIT_UPDATE: Form = Form {
-    name: "ConcurrencyLimitV2Update",
-    shape: Shape::Model,
-    fields: &[
-        field("active", Kind::Bool, Nullable, "Whether it is enforced."),
-        field("name", Kind::Text(Some(NAME)), Nullable, "Its new name."),
-        field("limit", COUNT, Nullable, "How many slots it has."),
-        field("active_slots", COUNT, Nullable, "How many of them are in use from now on."),
-        field("denied_slots", COUNT, Nullable, "Kept and never acted on."),
-        field("slot_decay_per_second", DECAY, Nullable, "Slots that come back by themselves each second."),
-    ],
-};
+pub(crate) const LIMIT_UPDATE: Form =
+    Form { name: "ConcurrencyLimitV2Update", shape: Shape::Model, fields: &limit(Nullable, Nullable) };
+
+/// The fields of a limit: those without which there is none, and the rest.
+const fn limit(must: Presence, rest: Presence) -> [Field; 6] {
+    [
+        field("active", Kind::Bool, rest, "Whether it is enforced; a new one is where nothing is said."),
+        field("name", Kind::Text(Some(NAME)), must, "Its name."),
+        field("limit", COUNT, must, "How many slots it has."),
+        field("active_slots", COUNT, rest, "How many of them are in use from now on."),
+        field("denied_slots", COUNT, rest, "Kept and never acted on."),
+        field("slot_decay_per_second", DECAY, rest, "Slots that come back by themselves each second."),
+    ]
+}
+
+const SLOTS_OF_EACH: Field = field("slots", SLOTS, Required, "How many slots of each limit.");
+const NAMES_OF_LIMITS: Field =
+    field("names", NAMES, Required, "Names of the limits; those that do not exist are passed over.");
+const TAKEN_AS: Field =
+    field("mode", MODE, Optional, "Whether slots come back by being given back, or only by decay.");
+const CREATE_IF_MISSING: Field =
+    field("create_if_missing", Kind::Bool, Optional, "Ignored: limits are made before they are used.");
+const DURATION: Field = field(
+    "lease_duration",
+    LEASE_DURATION,
+    Optional,
+    "Seconds from now until the lease ends unless it is renewed; 300 where nothing is said.",
+);
 
 /// `POST /v2/concurrency_limits/increment`
 pub(crate) const INCREMENT: Form = Form {
     name: "Increment",
     shape: Shape::Parameters,
-    fields: &[
-        field("slots", SLOTS, Required, "How many slots of each limit."),
-        field("names", NAMES, Required, "Names of the limits; those that do not exist are passed over."),
-        field("mode", MODE, Optional, "Whether slots come back by decrement or only by decay."),
-        field("create_if_missing", Kind::Bool, Optional, "Ignored: limits are made before they are used."),
-    ],
+    fields: &[SLOTS_OF_EACH, NAMES_OF_LIMITS, TAKEN_AS, CREATE_IF_MISSING],
 };
 
 /// The holder of a lease.
@@ -131,15 +131,10 @@ pub(crate) const INCREMENT_WITH_LEASE: Form = Form {
     name: "IncrementWithLease",
     shape: Shape::Parameters,
     fields: &[
-        field("slots", SLOTS, Required, "How many slots of each limit."),
-        field("names", NAMES, Required, "Names of the limits; those that do not exist are passed over."),
-        field("mode", MODE, Optional, "Whether slots come back by release or only by decay."),
-        field(
-            "lease_duration",
-            LEASE_DURATION,
-            Optional,
-            "Seconds until the lease ends unless it is renewed; 300.",
-        ),
+        SLOTS_OF_EACH,
+        NAMES_OF_LIMITS,
+        TAKEN_AS,
+        DURATION,
         field("holder", HOLDER, Optional, "Who holds the lease."),
     ],
 };
@@ -149,10 +144,10 @@ pub(crate) const DECREMENT: Form = Form {
     name: "Decrement",
     shape: Shape::Parameters,
     fields: &[
-        field("slots", SLOTS, Required, "How many slots of each limit."),
-        field("names", NAMES, Required, "Names of the limits; those that do not exist are passed over."),
+        SLOTS_OF_EACH,
+        NAMES_OF_LIMITS,
         field("occupancy_seconds", OCCUPANCY, Optional, "Ignored: holds are measured."),
-        field("create_if_missing", Kind::Bool, Optional, "Ignored."),
+        CREATE_IF_MISSING,
     ],
 };
 
@@ -164,13 +159,4 @@ pub(crate) const DECREMENT_WITH_LEASE: Form = Form {
 };
 
 /// `POST /v2/concurrency_limits/leases/{lease_id}/renew`
-pub(crate) const RENEW: Form = Form {
-    name: "RenewLease",
-    shape: Shape::Parameters,
-    fields: &[field(
-        "lease_duration",
-        LEASE_DURATION,
-        Optional,
-        "Seconds until the lease ends from now; 300.",
-    )],
-};
+pub(crate) const RENEW: Form = Form { name: "RenewLease", shape: Shape::Parameters, fields: &[DURATION] };

@@ -11,7 +11,7 @@ use crate::app::Prefect;
 use crate::bounds::MAX_HOLDERS;
 use crate::json::Json;
 use crate::registry::{self, Entry, Registry, max_of, nano_of};
-use crate::validate::Fault;
+use crate::validate::{Fault, Step};
 
 /// The source of limits that are made here.
 pub(crate) const SOURCE: &str = "prefect";
@@ -277,10 +277,10 @@ impl Row {
 /// What the engine would not take.
 pub(crate) fn refused(denial: Denial) -> Answer {
     match denial {
-        Denial::Invalid { field, reason } => Answer::invalid(
-            &[Fault::value_error(field, &format!("{field} {reason}"), &Json::Null)],
-            &Json::Null,
-        ),
+        Denial::Invalid { field, reason } => {
+            let fault = Fault::value_error(&format!("{field} {reason}"), &Json::Null);
+            Answer::invalid(&[fault.at(&[Step::Name("body"), Step::Name(field)])], &Json::Null)
+        }
         Denial::Overloaded { what, max } => {
             tracing::warn!(what, max, "the engine is at one of its bounds");
             Answer::unavailable()

@@ -175,7 +175,9 @@ fn property(field: &Field) -> Value {
 fn schema(kind: &Kind) -> Value {
     match kind {
         Kind::Text(None) => json!({ "type": "string" }),
-        Kind::Text(Some(pattern)) => json!({ "type": "string", "pattern": pattern.pattern }),
+        Kind::Text(Some(pattern)) => {
+            json!({ "type": "string", "pattern": pattern.pattern, "maxLength": pattern.max_bytes })
+        }
         Kind::Int(bounds) => bounded("integer", bounds, |bound| json!(bound)),
         Kind::PageSize => {
             json!({ "type": "integer", "minimum": 0, "maximum": crate::validate::MAX_PAGE_SIZE })

@@ -61,5 +61,5 @@ fn every_difference_is_told_with_its_reason() {
 fn the_description_that_is_kept_is_the_one_that_is_served() {
     let kept = fs::read_to_string(root().join("docs/prefect-openapi.json")).unwrap();
     let served = serde_json::to_string_pretty(&admit_prefect::document()).unwrap() + "\n";
-    assert!(kept == served, "run: cargo run -p admit-prefect --example openapi");
+    assert!(kept == served, "docs/prefect-openapi.json is stale: run `cargo xtask openapi`");
 }

@@ -111,6 +111,12 @@ async fn answer(State(shared): State<Shared>, mut request: Request) -> Response 
             let body = Body::new(StreamBody::new(Pieces(receiver)));
             ([(header::CONTENT_LENGTH, "1000")], body).into_response()
         }
+        "/api/packed" => packed(&request),
+        // The first obeys who does not want it packed, the second never does.
+        "/api/v2/concurrency_limits/filter" if wants_plain(&request) => {
+            axum::Json(json!([{ "name": "behind" }])).into_response()
+        }
+        "/api/v2/concurrency_limits/filter" | "/api/concurrency_limits/filter" => packed(&request),
         "/api/events/out" => {
             let upgraded = hyper::upgrade::on(&mut request);
             tokio::spawn(async move {
@@ -123,6 +129,22 @@ async fn answer(State(shared): State<Shared>, mut request: Request) -> Response 
         }
         _ => echo(request).await,
     }
+}
+
+/// What stands for a packed body, and says what was accepted.
+fn packed(request: &Request) -> Response {
+    let accepted = request.headers().get(header::ACCEPT_ENCODING).cloned();
+    let accepted = accepted.unwrap_or_else(|| header::HeaderValue::from_static(""));
+    let headers =
+        [(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip")), (header::VARY, accepted)];
+    (headers, PACKED).into_response()
+}
+
+/// Bytes that nobody is to touch.
+const PACKED: &[u8] = b"\x1f\x8b as they are";
+
+fn wants_plain(request: &Request) -> bool {
+    request.headers().get(header::ACCEPT_ENCODING).is_some_and(|accepted| accepted == "identity")
 }
 
 async fn echo(request: Request) -> Response {
@@ -288,6 +310,40 @@ fn without_the_server_behind_limits_work_and_the_rest_is_a_bad_gateway() {
     let taken =
         server.post("/v2/concurrency_limits/increment-with-lease", json!({"names": ["own"], "slots": 1}));
     assert_eq!(taken.status, StatusCode::OK);
+}
+
+#[test]
+fn what_is_packed_passes_as_it_is_and_what_is_merged_is_asked_for_plainly() {
+    let behind = Behind::start(false);
+    let server = Server::start_before(behind.address, Door::Open);
+    let answer = ask(&server, "GET", "/packed", &[("accept-encoding", "gzip, br")], None);
+    assert_eq!(answer.header("content-encoding"), Some("gzip"));
+    assert_eq!(answer.header("vary"), Some("gzip, br"), "what the client accepts is asked for");
+    assert_eq!(answer.text, String::from_utf8_lossy(PACKED));
+
+    server.post("/v2/concurrency_limits/", json!({"name": "own", "limit": 1}));
+    let list = |path: &str| ask(&server, "POST", path, &[("accept-encoding", "gzip")], Some("{}"));
+    let merged = list("/v2/concurrency_limits/filter");
+    let names: Vec<Value> =
+        merged.json().as_array().unwrap().iter().map(|limit| limit["name"].clone()).collect();
+    assert_eq!((merged.header("content-encoding"), names), (None, vec![json!("behind"), json!("own")]));
+    let refused = list("/concurrency_limits/filter");
+    assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
+    assert!(refused.text.contains("packed as") && refused.text.contains("gzip"), "{}", refused.text);
+}
+
+#[test]
+fn a_server_behind_that_is_silent_is_told_in_time() {
+    // It takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::start_before(silent.local_addr().unwrap(), Door::Open);
+    let begun = std::time::Instant::now();
+    let answer = server.post("/v2/concurrency_limits/filter", json!({}));
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT, "{}", answer.text);
+    assert_eq!(answer.json()["exception_message"], "Gateway Timeout");
+    assert!(answer.text.contains("did not answer within 10 s"), "{}", answer.text);
+    // Before the client gives up by itself.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60));
 }
 
 #[test]

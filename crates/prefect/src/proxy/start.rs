@@ -43,8 +43,8 @@ fn leads_to(address: SocketAddr, own: SocketAddr) -> bool {
 }
 
 impl Prefect {
-    /// Says what an operator has to know of the server behind: that it does not answer, or has limits of names
-    /// that are here too, which nobody reaches any more.
+    /// Says what an operator has to know of the server behind: that it has limits of names that are here too, which
+    /// nobody reaches any more; or that this is not known, as it does not answer, or only those whom it knows.
     pub async fn look_behind(&self) {
         let Some(behind) = self.options.behind.clone() else { return };
         let link = Link::new(behind);
@@ -52,7 +52,12 @@ impl Prefect {
         let behind = match link.list(LIMITS, &HeaderMap::new()).await {
             Ok(behind) => behind,
             Err(failure) => {
-                tracing::warn!(%upstream, cause = %failure, "the Prefect server behind did not say what limits it has");
+                tracing::warn!(
+                    %upstream,
+                    cause = %failure,
+                    "the Prefect server behind did not say what limits it has; if some have names of limits that are \
+                     here, too, only those here are in force"
+                );
                 return;
             }
         };

@@ -20,6 +20,9 @@ use super::body::timed;
 use super::bounds::{ANSWER_TIMEOUT, ASK_TIMEOUT, CONNECT_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE, MAX_PAGE_BYTES};
 use crate::answer::Answer;
 
+/// How a body is that is not packed.
+const PLAIN: HeaderValue = HeaderValue::from_static("identity");
+
 /// The address of a Prefect server, as `http://prefect.internal:4200`; with `/api` at its end it is the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
@@ -77,6 +80,8 @@ impl Upstream {
 pub(super) enum Failure {
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
+    #[error("its certificate is not trusted: {0}; SSL_CERT_FILE=FILE.pem names certificates to trust")]
+    Untrusted(rustls::Error),
     #[error("it did not answer within {0} s")]
     Silent(u64),
     #[error("the exchange broke off: {0}")]
@@ -92,9 +97,11 @@ impl Failure {
     pub(super) fn answer(&self, upstream: &Upstream) -> Answer {
         let status = match self {
             Failure::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
-            Failure::Unreachable(_) | Failure::Broken(_) | Failure::Status(_) | Failure::Strange(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Failure::Unreachable(_)
+            | Failure::Untrusted(_)
+            | Failure::Broken(_)
+            | Failure::Status(_)
+            | Failure::Strange(_) => StatusCode::BAD_GATEWAY,
         };
         tracing::warn!(%upstream, cause = %self, "the Prefect server behind did not serve a request");
         let detail = format!("The Prefect server at {upstream} did not serve this request: {self}");
@@ -183,7 +190,10 @@ impl Link {
         let request = request.map(timed);
         match timeout(ANSWER_TIMEOUT, self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) if error.is_connect() => Err(Failure::Unreachable(root_cause(&error))),
+            Ok(Err(error)) if error.is_connect() => Err(match distrust(&error) {
+                Some(why) => Failure::Untrusted(why),
+                None => Failure::Unreachable(root_cause(&error)),
+            }),
             Ok(Err(error)) => Err(Failure::Broken(root_cause(&error))),
             Err(_) => Err(Failure::Silent(ANSWER_TIMEOUT.as_secs())),
         }
@@ -201,6 +211,8 @@ impl Link {
         *request.method_mut() = method;
         *request.uri_mut() = Uri::from_static(path);
         *request.headers_mut() = headers;
+        // What is understood here is not to be packed first.
+        request.headers_mut().insert(header::ACCEPT_ENCODING, PLAIN);
         if body.is_some() {
             let json = HeaderValue::from_static("application/json");
             request.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -208,11 +220,27 @@ impl Link {
         let whole = async {
             let response = self.send(request).await?;
             let status = response.status();
+            if let Some(packed) =
+                response.headers().get(header::CONTENT_ENCODING).filter(|how| **how != PLAIN)
+            {
+                return Err(Failure::Strange(format!("it is packed as {packed:?}, which was not asked for")));
+            }
             let body = read_body(Body::new(response.into_body()), MAX_PAGE_BYTES).await;
             Ok((status, body.map_err(|error| Failure::Broken(error.to_string()))?))
         };
         timeout(ASK_TIMEOUT, whole).await.unwrap_or(Err(Failure::Silent(ASK_TIMEOUT.as_secs())))
     }
+}
+
+/// What is wrong with a certificate, if that is what went wrong.
+fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<rustls::Error> {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    // An error of the system hides the one that it carries.
+    let mut carried = all.filter_map(|error| error.downcast_ref::<std::io::Error>()?.get_ref());
+    carried.find_map(|error| match error.downcast_ref::<rustls::Error>()? {
+        bad @ rustls::Error::InvalidCertificate(_) => Some(bad.clone()),
+        _ => None,
+    })
 }
 
 /// What went wrong in the end; what is around it says only that something did.

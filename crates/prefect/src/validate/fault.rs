@@ -62,9 +62,9 @@ impl Fault {
     }
 
     /// A value that is well-formed and still cannot be.
-    pub(crate) fn value_error(field: &'static str, reason: &str, input: &Json) -> Fault {
+    pub(crate) fn value_error(reason: &str, input: &Json) -> Fault {
         let fault = Fault::new("value_error", format!("Value error, {reason}"), input);
-        fault.with("error", Json::Object(Vec::new())).at(&[Step::Name("body"), Step::Name(field)])
+        fault.with("error", Json::Object(Vec::new()))
     }
 
     pub(crate) fn to_json(&self) -> Json {

@@ -93,6 +93,8 @@ pub(crate) struct NamePattern {
     pub(crate) banned: &'static [char],
     /// Whether it may be empty.
     pub(crate) may_be_empty: bool,
+    /// How long it may be.
+    pub(crate) max_bytes: usize,
 }
 
 /// A value that passed.
@@ -151,8 +153,15 @@ pub(crate) fn check(form: &Form, body: Option<&Json>) -> Result<Values, Refused>
 fn page_size(form: &Form, body: Option<&Json>) -> Result<(), Refused> {
     let wanted = form.fields.iter().find(|field| matches!(field.kind, Kind::PageSize));
     let given = wanted.and_then(|field| body?.get(field.name)).filter(|given| **given != Json::Null);
-    let Some(Ok(Value::Int(size))) = given.map(|given| scalar::int(given, &Bounds::ANY)) else {
-        return Ok(());
+    let size = match given {
+        // More digits than a number has here are too many of them all the same.
+        Some(Json::Int(digits)) if digits.starts_with('-') => digits.parse().unwrap_or(i64::MIN),
+        Some(Json::Int(digits)) => digits.parse().unwrap_or(i64::MAX),
+        Some(other) => match scalar::int(other, &Bounds::ANY) {
+            Ok(Value::Int(size)) => size,
+            _ => return Ok(()),
+        },
+        None => return Ok(()),
     };
     let refuse = |rule: String| Err(Refused::Sentence(format!("Invalid limit: must be {rule}.")));
     match size {

@@ -75,7 +75,18 @@ pub(super) fn text(given: &Json, pattern: Option<&NamePattern>) -> Result<Value,
         let message = format!("String should match pattern '{pattern}'");
         return Err(Fault::new("string_pattern_mismatch", message, given).with("pattern", (*pattern).into()));
     }
+    if let Some(reason) = pattern.and_then(|pattern| cannot_be(text, pattern)) {
+        return Err(Fault::value_error(&reason, given));
+    }
     Ok(Value::Text(text.clone()))
+}
+
+/// Why a name that the real server takes cannot be one here.
+fn cannot_be(name: &str, pattern: &NamePattern) -> Option<String> {
+    if name.len() > pattern.max_bytes {
+        return Some(format!("it has {} bytes; give at most {}", name.len(), pattern.max_bytes));
+    }
+    name.chars().any(char::is_control).then(|| "it has control characters; leave them out".to_owned())
 }
 
 pub(super) fn int(given: &Json, bounds: &Bounds<i64>) -> Result<Value, Fault> {
