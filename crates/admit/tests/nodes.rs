@@ -29,6 +29,33 @@ fn a_slot_taken_through_one_server_is_taken_on_the_other_also_when_the_first_die
 }
 
 #[test]
+fn the_nodes_are_listed_and_one_that_died_is_shown_as_gone() {
+    let postgres = shared();
+    let schema = postgres.new_schema();
+    let url = postgres.url(&schema);
+    let (mut one, other) = (node(&url), node(&url));
+    let listed =
+        || -> Vec<serde_json::Value> { serde_json::from_str(&other.ok(&["nodes", "--json"])).unwrap() };
+    wait_until("both are there", || listed().iter().filter(|node| node["live"] == true).count() == 2);
+    assert_eq!(listed().iter().filter(|node| node["self"] == true).count(), 1);
+    one.process.kill().unwrap();
+    one.process.wait().unwrap();
+    // As if it had been a minute ago.
+    postgres.sql(&schema, "UPDATE nodes SET seen_at = seen_at - 60000");
+    wait_until("one is gone", || listed().iter().filter(|node| node["live"] == true).count() == 1);
+    let shown = other.ok(&["nodes"]);
+    assert!(shown.starts_with("NODE") && shown.contains("(asked)") && shown.contains("gone, "), "{shown}");
+}
+
+#[test]
+fn a_server_on_a_folder_is_the_one_node_of_its_log() {
+    let server = Server::start();
+    let shown = || server.ok(&["nodes"]);
+    assert!(shown().contains("(asked)") && shown().contains("http://127.0.0.1:0"), "{}", shown());
+    wait_until("nothing keeps the format from rising", || !shown().contains("it rises by itself"));
+}
+
+#[test]
 fn a_database_that_is_not_there_is_named_without_its_password() {
     let folder = tempfile::tempdir().unwrap();
     let url = "postgres://me:s3cret@127.0.0.1:1/nowhere";

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::client::segment;
 use crate::{
-    Acquire, Acquired, Client, Error, Expected, Key, Lease, Limit, LimitSpec, NewToken, Page, Renewed,
+    Acquire, Acquired, Client, Error, Expected, Key, Lease, Limit, LimitSpec, NewToken, Node, Page, Renewed,
     Status, Ticket, Token, TokenRequest,
 };
 
@@ -158,6 +158,14 @@ impl Client {
     /// See the type.
     pub fn status(&self) -> Result<Status, Error> {
         self.get("/api/v1/status", 0)
+    }
+
+    /// The nodes that use the log, those included that were seen within the last hour.
+    ///
+    /// # Errors
+    /// See the type.
+    pub fn nodes(&self) -> Result<Vec<Node>, Error> {
+        Ok(self.get::<Page<Node>>("/api/v1/nodes", 0)?.items)
     }
 
     /// Makes an access token.

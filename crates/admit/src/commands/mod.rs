@@ -7,6 +7,7 @@ mod db;
 mod explain;
 mod leases;
 mod limit;
+mod nodes;
 mod release;
 mod renew;
 mod run;
@@ -41,6 +42,7 @@ enum Command {
     Token(token::Args),
     Status(status::Args),
     Leases(leases::Args),
+    Nodes(nodes::Args),
     Explain(explain::Args),
     Config(config::Args),
     Db(db::Args),
@@ -63,6 +65,7 @@ impl Cli {
             Command::Token(args) => token::run(args, json),
             Command::Status(args) => status::run(args, json),
             Command::Leases(args) => leases::run(args, json),
+            Command::Nodes(args) => nodes::run(args, json),
             Command::Explain(args) => explain::run(args, json),
             Command::Config(args) => config::run(args, json),
             Command::Db(args) => db::run(args, json),

@@ -1,12 +1,14 @@
 //! Metrics as Prometheus reads them. Labels are bounded: no key is one, and only the first limits by name are.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use admit_engine::{DENIALS, Histogram, Stats};
+use admit_engine::{DENIALS, Histogram, Node, Stats};
 use admit_http::Problem;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use tokio::time::timeout;
 
 use super::Shared;
 use crate::app::About;
@@ -16,6 +18,9 @@ use crate::extract::Acquirer;
 const MAX_LABELLED_LIMITS: usize = 100;
 /// Limits that are looked at for that sum: they are read between two batches.
 const MAX_SUMMED_LIMITS: usize = 1_000;
+
+/// How long the list of nodes is waited for.
+const NODES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A limit as it is measured: its name, used slots, allowed slots, waiting tickets.
 struct Gauge {
@@ -42,6 +47,10 @@ pub(super) async fn metrics(_: Acquirer, State(app): Shared) -> Result<impl Into
     let mut text = String::with_capacity(16 * 1024);
     engine(&mut text, &stats);
     per_limit(&mut text, &limits.await?);
+    // They are read from the database; while it is away there is the rest.
+    if let Ok(Ok(known)) = timeout(NODES_TIMEOUT, app.engine.nodes()).await {
+        nodes(&mut text, &known);
+    }
     listeners(&mut text, &app.about);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }
@@ -88,6 +97,7 @@ fn engine(text: &mut String, stats: &Stats) {
         ("admit_queue_length", "Commands that wait to be decided.", stats.queue_len),
         ("admit_waiters", "Callers that wait for a ticket.", stats.waiters),
         ("admit_log_seq", "The number of the last record.", stats.seq),
+        ("admit_log_format", "The format that the log is in.", stats.format.into()),
         ("admit_serving", "Whether commands are being served.", stats.serving.into()),
     ] {
         one(text, name, "gauge", help, value);
@@ -124,6 +134,38 @@ fn per_limit(text: &mut String, limits: &[Gauge]) {
         if !rest.is_empty() {
             let sum: u64 = rest.iter().map(measure).sum();
             let _ = writeln!(text, "{name}{{limit=\"other\",summed=\"{}\"}} {sum}", rest.len());
+        }
+    }
+}
+
+/// One that is gone is listed as such until it is forgotten. A node is another one each time that it is started.
+fn nodes(text: &mut String, nodes: &[Node]) {
+    type Measure = (&'static str, &'static str, fn(&Node) -> Option<f64>);
+    #[allow(clippy::cast_precision_loss, reason = "times and numbers of records far below 2^52")]
+    let measures: [Measure; 6] = [
+        ("admit_node_live", "Whether a node was seen lately.", |node| Some(node.is_live.into())),
+        ("admit_node_seen_seconds", "How long ago a node was seen.", |node| {
+            Some(node.seen_ms_ago as f64 / 1_000.0)
+        }),
+        ("admit_node_lag_records", "Records of the log that a node lacked when it was seen.", |node| {
+            Some(node.behind as f64)
+        }),
+        ("admit_node_format", "The newest format of the log that a node knows.", |node| {
+            Some(node.info.format.into())
+        }),
+        ("admit_node_batch_commands", "Commands of a node's batches lately, on average.", |node| {
+            node.load.map(|load| load.batch_commands)
+        }),
+        ("admit_node_commit_seconds", "How long a node's commits took lately, on average.", |node| {
+            node.load.map(|load| load.commit_ms / 1_000.0)
+        }),
+    ];
+    for (name, help, measure) in measures {
+        head(text, name, "gauge", help);
+        for node in nodes {
+            let Some(value) = measure(node) else { continue };
+            let (id, called) = (super::nodes::id(node.info.number), escape(&node.info.name));
+            let _ = writeln!(text, "{name}{{node=\"{called}\",id=\"{id}\"}} {value}");
         }
     }
 }

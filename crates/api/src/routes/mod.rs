@@ -9,6 +9,7 @@ mod keys;
 mod leases;
 mod limits;
 mod metrics;
+mod nodes;
 mod precondition;
 mod status;
 mod tickets;
@@ -66,6 +67,7 @@ fn described() -> (Router<Arc<App>>, utoipa::openapi::OpenApi) {
         .routes(routes!(explain::explain))
         .routes(routes!(events::events))
         .routes(routes!(status::status))
+        .routes(routes!(nodes::list))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::revoke));
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())

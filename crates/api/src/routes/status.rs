@@ -37,6 +37,7 @@ pub(super) async fn status(_: Acquirer, State(app): Shared) -> Result<axum::Json
         store: StoreBody {
             location: app.about.location.clone(),
             seq: stats.seq,
+            format: stats.format,
             log_time: convert::at(log_time),
             log_age_ms: app.now().since(log_time),
             clock_offset_ms: stats.clock_offset_ms,

@@ -5,6 +5,7 @@ mod explain;
 mod key;
 mod lease;
 mod limit;
+mod node;
 mod object;
 mod page;
 mod problem;
@@ -22,6 +23,7 @@ pub use lease::{
 pub use limit::{
     Counts, EmptyInput, LimitBody, LimitInput, Mode, OnFull, PauseInput, QueueBody, ResetBody, WindowBody,
 };
+pub use node::NodeBody;
 pub(crate) use object::Object;
 pub use page::{KeyQuery, LeaseQuery, Page, PageQuery, TicketQuery};
 pub use problem::ProblemBody;

@@ -58,6 +58,8 @@ pub struct StoreBody {
     pub location: String,
     /// The latest record.
     pub seq: u64,
+    /// The format that the log is in. It rises by itself when every live node knows a newer one.
+    pub format: u16,
     /// When that was written, by the log's own time (RFC 3339).
     pub log_time: String,
     /// How long ago that is, in milliseconds.

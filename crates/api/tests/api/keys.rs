@@ -1,6 +1,6 @@
 //! `/api/v1/keys`, `/api/v1/status`, health and metrics
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::server::server;
 
@@ -58,6 +58,27 @@ fn the_server_says_how_it_is() {
         "admit_wait_seconds_count 0",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+#[test]
+fn the_nodes_are_listed_and_measured() {
+    let server = server();
+    server.limit("db", 1);
+    let own =
+        |list: &Value| list["items"].as_array().unwrap().iter().find(|node| node["self"] == true).cloned();
+    server.until("it has said how it writes", |server| {
+        own(&server.get("/api/v1/nodes").json()).is_some_and(|node| node["commit_ms"].is_number())
+    });
+    let node = own(&server.get("/api/v1/nodes").json()).unwrap();
+    assert_eq!((&node["live"], &node["lag_records"]), (&json!(true), &json!(0)), "{node}");
+    // The log rises to what its nodes know when it is known who they are.
+    let log = server.get("/api/v1/status").json()["store"]["format"].as_u64().unwrap();
+    assert!(log > 0 && node["format"].as_u64() >= Some(log), "{log}: {node}");
+    let metrics = server.get("/metrics").body;
+    let labels = format!("{{node=\"\",id={}}}", node["id"]);
+    for line in [format!("admit_node_live{labels} 1"), format!("admit_node_batch_commands{labels} ")] {
+        assert!(metrics.contains(&line), "{line} in {metrics}");
     }
 }
 

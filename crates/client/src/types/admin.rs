@@ -98,3 +98,46 @@ pub struct ListenerStatus {
     #[serde(default)]
     pub connections: u64,
 }
+
+/// A node that uses the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its number, in hexadecimal digits.
+    pub id: String,
+    /// What it is called; may be empty.
+    #[serde(default)]
+    pub name: String,
+    /// Where its own API was told to listen; may be empty.
+    #[serde(default)]
+    pub address: String,
+    /// Its version.
+    #[serde(default)]
+    pub version: String,
+    /// The newest format of the log that it knows.
+    #[serde(default)]
+    pub format: u16,
+    /// Whether it is the one that answered.
+    #[serde(default, rename = "self")]
+    pub is_self: bool,
+    /// Whether it was seen lately.
+    #[serde(default)]
+    pub live: bool,
+    /// When it was last seen (RFC 3339).
+    #[serde(default)]
+    pub seen_at: Option<String>,
+    /// How long ago that is, in milliseconds.
+    #[serde(default)]
+    pub seen_ago_ms: u64,
+    /// The last record that it had applied by then.
+    #[serde(default)]
+    pub applied_seq: u64,
+    /// How many records it lacked.
+    #[serde(default)]
+    pub lag_records: u64,
+    /// Commands of a batch lately, on average; none: it has written none.
+    #[serde(default)]
+    pub batch_commands: Option<f64>,
+    /// How long a commit took lately, on average, in milliseconds; none: there was none.
+    #[serde(default)]
+    pub commit_ms: Option<f64>,
+}

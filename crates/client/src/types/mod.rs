@@ -7,7 +7,7 @@ mod key;
 mod lease;
 mod limit;
 
-pub use admin::{ListenerStatus, NewToken, Role, Status, Token, TokenRequest};
+pub use admin::{ListenerStatus, NewToken, Node, Role, Status, Token, TokenRequest};
 pub use block::{Block, EtaKind, Holder};
 pub use key::Key;
 pub use lease::{Acquire, Acquired, Claim, Lease, OnTimeout, Renewed, Ticket};
