@@ -9,6 +9,7 @@
 //! or `BLOB` (which a migration writes in capitals); a truth is a `BIGINT` 0 or 1, a time is a `BIGINT` of
 //! milliseconds.
 
+mod check;
 mod error;
 mod lock;
 mod migration;
@@ -19,12 +20,13 @@ mod sqlite;
 mod store;
 mod value;
 
+pub use check::{Listed, Report, Source, check_log};
 pub use error::Error;
 pub use lock::FolderLock;
 pub use migration::Migration;
 pub use node::{Load, Node, NodeInfo};
-pub use postgres::{PostgresConfig, PostgresStore};
+pub use postgres::{PostgresConfig, PostgresSource, PostgresStore};
 pub use record::{Head, Record, Snapshot};
-pub use sqlite::{Durability, Report, SqliteStore, backup, check, check_history};
+pub use sqlite::{Durability, SqliteSource, SqliteStore, backup, check, check_history};
 pub use store::{Begin, Keep, Reader, Store, Wake};
 pub use value::{Row, Value, Write};

@@ -1,6 +1,7 @@
 //! PostgreSQL: any number of nodes. The lock of one row is the right to append; a batch is one transaction of
 //! two round trips: lock and look, then write and commit.
 
+mod check;
 mod config;
 mod error;
 mod flush;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
+pub use check::PostgresSource;
 pub use config::PostgresConfig;
 use error::Failure;
 use log::{Begun, End, Statements};

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 pub use backup::backup;
-pub use check::{Report, check, check_history};
+pub use check::{SqliteSource, check, check_history};
 use rows::SqliteReader;
 
 use crate::{Begin, Error, FolderLock, Head, Keep, Migration, Reader, Record, Snapshot, Store, Write};

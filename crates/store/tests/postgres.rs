@@ -3,7 +3,10 @@
 
 mod suite;
 
-use admit_store::{Error, Head, Migration, NodeInfo, PostgresConfig, PostgresStore, Record, Snapshot, Store};
+use admit_store::{
+    Error, Head, Migration, NodeInfo, PostgresConfig, PostgresSource, PostgresStore, Record, Snapshot, Store,
+    check_log,
+};
 use admit_testing::{Postgres, shared};
 use suite::{Home, store_suite};
 
@@ -229,4 +232,43 @@ fn append(store: &mut PostgresStore, records: u64) -> Vec<Head> {
         record.head()
     };
     (0..records).map(one).collect()
+}
+
+/// Three records and two snapshots, tampered with: what a check finds.
+fn found_after(sql: &str) -> Vec<String> {
+    let schema = Schema::new();
+    let mut store = schema.open_as(1, &[]).unwrap();
+    for _ in 0..3 {
+        append(&mut store, 1);
+        let head = store.head().unwrap();
+        store.save_snapshot(&Snapshot { head, format: 1, bytes: b"state".to_vec() }).unwrap();
+    }
+    schema.tamper(sql);
+    let config = PostgresConfig::parse(&schema.postgres.url(&schema.name)).unwrap();
+    check_log(&mut PostgresSource::open(config).unwrap()).unwrap().problems
+}
+
+#[test]
+fn a_check_finds_what_was_tampered_with() {
+    for (sql, problem) in [
+        ("UPDATE log SET payload = CAST('x' AS BLOB) WHERE seq = 2", "record 2: its checksum does not fit"),
+        ("DELETE FROM log WHERE seq = 2", "record 2: a gap: the next record is 3"),
+        ("DELETE FROM log WHERE seq = 3", "the log ends at 2, before snapshot 3"),
+        ("UPDATE log_head SET format = 7", "the log's head says format 7, the log itself 1"),
+        ("UPDATE log_head SET seq = 4", "the log's head says last record 4, the log itself 3"),
+        ("UPDATE snapshot_parts SET bytes = CAST('x' AS BLOB) WHERE seq = 2", "snapshot 2: its hash"),
+        ("UPDATE snapshots SET checksum = 1 WHERE seq = 3", "snapshot 3: it was not taken at the record"),
+    ] {
+        let problems = found_after(sql);
+        assert!(problems.iter().any(|found| found.contains(problem)), "{sql}: {problems:?}");
+    }
+    assert_eq!(found_after("SELECT 1"), [""; 0]);
+}
+
+#[test]
+fn where_nothing_is_there_is_nothing_to_check() {
+    let postgres = shared();
+    let config = PostgresConfig::parse(&postgres.url("of_nobody_at_all")).unwrap();
+    let error = PostgresSource::open(config).err().unwrap().to_string();
+    assert!(error.contains("there is nothing of Admit in the schema of_nobody_at_all"), "{error}");
 }

@@ -52,10 +52,7 @@ pub(super) async fn run(
 async fn versions(session: &Session, config: &PostgresConfig) -> Result<HashMap<String, u32>, Failure> {
     // Asked first, because it may be there for somebody who may not create it.
     let schema = config.schema();
-    let asked =
-        "SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'schema_versions'";
-    let there = session.query(asked, &[(&schema, Type::TEXT)]).await?;
-    if there.is_empty() {
+    if !is_there(session, config).await? {
         let asked = "SELECT 1 FROM information_schema.schemata WHERE schema_name = $1";
         if session.query(asked, &[(&schema, Type::TEXT)]).await?.is_empty() {
             session.script(&format!("CREATE SCHEMA IF NOT EXISTS {}", config.quoted_schema())).await?;
@@ -73,9 +70,23 @@ async fn versions(session: &Session, config: &PostgresConfig) -> Result<HashMap<
         undo(session, created).await?;
     }
     session.begin("READ ONLY").await?;
-    let found = session.query("SELECT component, version FROM schema_versions", &[]).await;
-    let found = undo(session, found).await?;
+    let all = found(session).await;
+    let all = undo(session, all).await?;
     session.script("COMMIT").await?;
+    Ok(all.into_iter().collect())
+}
+
+/// Whether there is anything of ours.
+pub(super) async fn is_there(session: &Session, config: &PostgresConfig) -> Result<bool, Failure> {
+    let asked =
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'schema_versions'";
+    Ok(!session.query(asked, &[(&config.schema(), Type::TEXT)]).await?.is_empty())
+}
+
+/// How far the tables of each component are; within a transaction.
+pub(super) async fn found(session: &Session) -> Result<Vec<(String, u32)>, Failure> {
+    let found =
+        session.query("SELECT component, version FROM schema_versions ORDER BY component", &[]).await?;
     found.iter().map(|row| Ok((row.try_get(0)?, log::small(row, 1)?))).collect()
 }
 

@@ -1,11 +1,12 @@
 //! Snapshots: a row each that says what it is, and its bytes in parts.
 
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::error::Failure;
 use super::log::{number, signed, small};
 use super::session::Session;
-use crate::{Head, Snapshot};
+use crate::{Head, Listed, Snapshot};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE snapshots (
@@ -29,21 +30,28 @@ const PART_BYTES: usize = 1 << 20;
 /// Snapshots that are kept: the newest, and the one before it should that be damaged.
 const KEPT: i64 = 2;
 
+/// The snapshots, newest first.
+pub(super) async fn list(session: &Session) -> Result<Vec<Listed>, Failure> {
+    let sql = "SELECT seq, checksum, epoch, time_ms, format, hash FROM snapshots ORDER BY seq DESC";
+    let listed = |row: &Row| {
+        let head = Head {
+            seq: number(row, 0)?,
+            checksum: number(row, 1)?,
+            epoch: small(row, 2)?,
+            time_ms: number(row, 3)?,
+        };
+        Ok(Listed { head, format: small(row, 4)?, hash: number(row, 5)? })
+    };
+    session.query(sql, &[]).await?.iter().map(listed).collect()
+}
+
 /// The newest snapshot that is whole, and the records of newer ones that are not; within a transaction that sees
 /// the tables as they were at one moment.
 pub(super) async fn latest(session: &Session) -> Result<(Option<Snapshot>, Vec<u64>), Failure> {
     let mut damaged = Vec::new();
-    let sql = "SELECT seq, checksum, epoch, time_ms, format, hash FROM snapshots ORDER BY seq DESC";
-    for row in session.query(sql, &[]).await? {
-        let head = Head {
-            seq: number(&row, 0)?,
-            checksum: number(&row, 1)?,
-            epoch: small(&row, 2)?,
-            time_ms: number(&row, 3)?,
-        };
-        let format = small(&row, 4)?;
+    for Listed { head, format, hash } in list(session).await? {
         let bytes = bytes(session, head.seq).await?;
-        if Snapshot::hash(&bytes) == number(&row, 5)? {
+        if Snapshot::hash(&bytes) == hash {
             return Ok((Some(Snapshot { head, format, bytes }), damaged));
         }
         tracing::warn!(seq = head.seq, "a snapshot is damaged; going back to the one before it");
@@ -63,7 +71,8 @@ pub(super) async fn drop_damaged(session: &Session, damaged: &[u64]) -> Result<(
     Ok(())
 }
 
-async fn bytes(session: &Session, seq: u64) -> Result<Vec<u8>, Failure> {
+/// The bytes of a snapshot.
+pub(super) async fn bytes(session: &Session, seq: u64) -> Result<Vec<u8>, Failure> {
     let sql = "SELECT bytes FROM snapshot_parts WHERE seq = $1 AND part = $2";
     let (seq, mut bytes) = (signed(seq), Vec::new());
     for part in 0_i64.. {

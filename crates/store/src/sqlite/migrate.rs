@@ -30,7 +30,8 @@ pub(super) fn run(connection: &mut Connection, migrations: &[Migration]) -> Resu
     Ok(())
 }
 
-fn versions(connection: &Connection) -> Result<Vec<(String, u32)>, Error> {
+/// How far the tables of each component are.
+pub(super) fn versions(connection: &Connection) -> Result<Vec<(String, u32)>, Error> {
     let read = || -> rusqlite::Result<Vec<(String, u32)>> {
         connection
             .prepare("SELECT component, version FROM schema_versions")?

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::error;
 use super::log::{signed, unsigned};
-use crate::{Error, Head, Snapshot};
+use crate::{Error, Head, Listed, Snapshot};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE snapshots (
@@ -27,13 +27,6 @@ CREATE TABLE snapshot_parts (
 const PART_BYTES: usize = 4 << 20;
 /// Snapshots that are kept: the newest, and the one before it should that be damaged.
 const KEPT: i64 = 2;
-
-/// What the table says of a snapshot.
-pub(super) struct Listed {
-    pub head: Head,
-    pub format: u16,
-    pub hash: u64,
-}
 
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Listed>> {
     connection
