@@ -33,3 +33,6 @@ pub const MAX_REQUEST_ID_BYTES: usize = 128;
 pub const MAX_TOKEN_NAME_BYTES: usize = 128;
 /// Tokens in all, revoked ones included: they are kept in memory.
 pub const MAX_TOKENS: usize = 10_000;
+/// How often a node looks whether another has made or revoked a token: a second is soon enough for people, and
+/// reading them all is little beside what a node asks its database anyway.
+pub const TOKENS_CHECK: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use admit_engine::Engine;
 use admit_store::{Migration, Row, Write};
 
 use crate::credential::{Hash, hash, new_secret};
-use crate::{AuditEntry, MAX_TOKEN_NAME_BYTES, MAX_TOKENS, Role};
+use crate::{AuditEntry, MAX_TOKEN_NAME_BYTES, MAX_TOKENS, Role, TOKENS_CHECK};
 
 /// The tables of this crate.
 pub const MIGRATIONS: &[Migration] = &[Migration {
@@ -110,15 +110,34 @@ impl Tokens {
     /// When it cannot be read.
     pub async fn load(engine: &Engine) -> Result<Tokens, TokenError> {
         let tokens = Tokens { known: RwLock::default(), changes: tokio::sync::Mutex::new(()) };
-        tokens.reload(engine).await?;
+        tokens.read(engine).await?;
         Ok(tokens)
     }
 
-    /// Reads the table again: another process may have changed it.
+    /// Reads the table again: another node may have changed it.
     ///
     /// # Errors
     /// When it cannot be read.
     pub async fn reload(&self, engine: &Engine) -> Result<(), TokenError> {
+        // What is read must not undo a change that is made meanwhile.
+        let _one_at_a_time = self.changes.lock().await;
+        self.read(engine).await
+    }
+
+    /// Keeps up with what other nodes change, until the engine stops. Where the database is away, what is known
+    /// stays: all that a token opens there is an answer that says so.
+    pub async fn follow(&self, engine: &Engine) {
+        loop {
+            tokio::time::sleep(TOKENS_CHECK).await;
+            match self.reload(engine).await {
+                Err(TokenError::Engine(admit_engine::Error::Stopping)) => return,
+                Err(error) => tracing::debug!(%error, "the tokens cannot be read just now"),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    async fn read(&self, engine: &Engine) -> Result<(), TokenError> {
         let sql = "SELECT name, role, sha256, created_at, expires_at, revoked_at FROM api_tokens";
         let rows = engine.query(sql, Vec::new()).await?;
         let by_hash = rows.iter().map(read).collect::<Result<_, _>>().map_err(TokenError::Table)?;
@@ -167,6 +186,7 @@ impl Tokens {
         if expires_at_ms.is_some_and(|expires| expires <= created_at_ms) {
             return Err(TokenError::Expired);
         }
+        self.read(engine).await?;
         let known = self.list();
         if known.iter().any(|token| &*token.name == name && token.is_valid(created_at_ms)) {
             return Err(TokenError::NameTaken(name.to_owned()));
@@ -177,7 +197,8 @@ impl Tokens {
         };
         let secret = new_secret().map_err(TokenError::Random)?;
         let token = Token { name: name.into(), role, created_at_ms, expires_at_ms, revoked_at_ms: None };
-        let (row, told) = (upsert(&token, hash(&secret)), describe(&token));
+        let hash = hash(&secret);
+        let (row, told) = (upsert(&token, hash), describe(&token));
         let audit = audit.of("token.create", name, None, Some(told));
         let dropped =
             dropped.map(|name| Write::new("DELETE FROM api_tokens WHERE name = $1", vec![name.into()]));
@@ -185,8 +206,12 @@ impl Tokens {
             dropped.iter().cloned().chain([row.clone(), audit.write(now)]).collect::<Vec<_>>()
         };
         engine.execute_with(None, rows).await?;
-        self.reload(engine).await?;
-        Ok((secret, token))
+        self.read(engine).await?;
+        // Another node may have been quicker with this name; then the row was left as it is.
+        match self.with(|known| known.by_hash.contains_key(&hash)) {
+            true => Ok((secret, token)),
+            false => Err(TokenError::NameTaken(name.to_owned())),
+        }
     }
 
     /// Revokes the valid token of this name, from now on.
@@ -195,6 +220,7 @@ impl Tokens {
     /// See [`TokenError`].
     pub async fn revoke(&self, engine: &Engine, name: &str, audit: AuditEntry) -> Result<(), TokenError> {
         let _one_at_a_time = self.changes.lock().await;
+        self.read(engine).await?;
         let now_ms = now_ms();
         let found = self.with(|known| {
             let mut all = known.by_hash.iter();
@@ -206,7 +232,7 @@ impl Tokens {
         let row = upsert(&after, hash);
         let audit = audit.of("token.revoke", name, Some(describe(&before)), Some(describe(&after)));
         engine.execute_with(None, move |_, now| vec![row.clone(), audit.write(now)]).await?;
-        self.reload(engine).await
+        self.read(engine).await
     }
 
     fn with<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
@@ -234,12 +260,15 @@ fn describe(token: &Token) -> serde_json::Value {
     })
 }
 
+/// A name whose token is valid stays that token's.
 fn upsert(token: &Token, hash: Hash) -> Write {
     Write::new(
         "INSERT INTO api_tokens (name, role, sha256, created_at, expires_at, revoked_at)
          VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (name) DO UPDATE SET role = excluded.role, sha256 = excluded.sha256,
-             created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at",
+             created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at
+         WHERE api_tokens.sha256 = excluded.sha256 OR api_tokens.revoked_at IS NOT NULL
+             OR api_tokens.expires_at <= excluded.created_at",
         vec![
             token.name.clone().into(),
             token.role.as_str().into(),

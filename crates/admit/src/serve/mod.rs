@@ -65,6 +65,9 @@ pub fn serve(flags: &Flags) -> Outcome {
     let (addresses, off, hosts) = (listening.addresses(), listening.off(), listening.hosts());
     let data = place(&config)?;
     look_behind(prefect.clone())?;
+    if config.database.is_some() {
+        follow_tokens(&tokens, &engine)?;
+    }
     let serving = listening.serve(&engine, tokens, &shutdown, data.clone(), prefect)?;
     let took_ms = u64::try_from(opening.elapsed().as_millis()).unwrap_or(u64::MAX);
     banner::show(&config, &addresses, &off, &data, took_ms)?;
@@ -161,6 +164,12 @@ fn prefect_options(config: &Config) -> Result<admit_prefect::Options, Failure> {
 fn look_behind(prefect: Prefect) -> Result<(), Failure> {
     let runtime = runtime()?;
     spawn("prefect-behind", move || runtime.block_on(prefect.look_behind()))
+}
+
+/// A token that is made or revoked through another node is so here, too.
+fn follow_tokens(tokens: &Arc<Tokens>, engine: &Engine) -> Result<(), Failure> {
+    let (tokens, engine, runtime) = (Arc::clone(tokens), engine.clone(), runtime()?);
+    spawn("tokens", move || runtime.block_on(tokens.follow(&engine)))
 }
 
 fn keep(config: &Config) -> Keep {
