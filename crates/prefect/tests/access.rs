@@ -68,6 +68,33 @@ fn paths_of_a_whole_server_name_the_way_to_one() {
 }
 
 #[test]
+fn pages_of_other_sites_may_not_ask() {
+    let server = Server::start(Duration::ZERO);
+    let ask = |method: &str, origin: &str| {
+        let preflight = ("access-control-request-method".to_owned(), "POST".to_owned());
+        let headers = [("origin".to_owned(), origin.to_owned()), preflight];
+        let body = (method == "POST").then(|| "{}".to_owned());
+        let answer =
+            server.run(send(server.address, method, "/v2/concurrency_limits/filter", &headers, body));
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+        answer
+    };
+    let own = format!("http://{}", server.address);
+    assert_eq!(
+        ask("POST", &own).status,
+        200,
+        "the user interface of a server behind is opened through this one"
+    );
+    for origin in ["http://elsewhere.example", "http://127.0.0.1:1", "null"] {
+        for method in ["POST", "OPTIONS"] {
+            let answer = ask(method, origin);
+            assert_eq!(answer.status, 403, "{method} {origin}");
+            assert!(answer.text.contains("--allow-host"), "{}", answer.text);
+        }
+    }
+}
+
+#[test]
 fn bodies_are_bounded() {
     let server = Server::start(Duration::ZERO);
     let answer = server.post(

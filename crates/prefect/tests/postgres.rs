@@ -5,6 +5,8 @@
 mod access;
 #[path = "corpus.rs"]
 mod corpus;
+#[path = "edges.rs"]
+mod edges;
 #[path = "events.rs"]
 mod events;
 #[path = "limits.rs"]

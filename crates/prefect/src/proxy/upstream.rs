@@ -234,13 +234,13 @@ impl Link {
 
 /// What is wrong with a certificate, if that is what went wrong.
 fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<rustls::Error> {
-    let all = std::iter::successors(Some(error), |error| error.source());
+    if let Some(bad @ rustls::Error::InvalidCertificate(_)) = error.downcast_ref::<rustls::Error>() {
+        return Some(bad.clone());
+    }
     // An error of the system hides the one that it carries.
-    let mut carried = all.filter_map(|error| error.downcast_ref::<std::io::Error>()?.get_ref());
-    carried.find_map(|error| match error.downcast_ref::<rustls::Error>()? {
-        bad @ rustls::Error::InvalidCertificate(_) => Some(bad.clone()),
-        _ => None,
-    })
+    let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let deeper = carried.map(|error| error as &(dyn std::error::Error + 'static)).or_else(|| error.source());
+    deeper.and_then(distrust)
 }
 
 /// What went wrong in the end; what is around it says only that something did.
