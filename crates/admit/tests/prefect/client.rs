@@ -19,10 +19,15 @@ pub struct Admit {
 impl Admit {
     /// A server with these flags.
     pub fn start(flags: &[&str]) -> Admit {
+        Admit::start_with(flags, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Admit {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let flags = [&["--listen", "127.0.0.1:0", "--prefect", &address], flags].concat();
-        let server = Server::start_in(tempfile::tempdir().unwrap(), &flags);
+        let server = Server::start_with(tempfile::tempdir().unwrap(), &flags, variables);
         Admit { server, api: format!("http://{address}/api") }
     }
 

@@ -72,6 +72,66 @@ fn who_is_known_there_is_known_here() {
     assert!(is_held, "{said}");
     let (is_held, said) = hold(Some("admin:wrong"));
     assert!(!is_held && said.contains("401"), "{said}");
+    is_told_that_nobody_could_look(&pair.admit, "401");
+}
+
+#[test]
+fn a_server_that_wants_proof_of_no_other_site_gets_it() {
+    let pair = Pair::start(&[("PREFECT_SERVER_CSRF_PROTECTION_ENABLED", "true")]);
+    pair.admit.server.ok(&["limit", "set", "tag:heavy", "--max", "1"]);
+    let said = pair.admit.run("flow.py", &[]);
+    assert!(said.contains("most at once: 1"), "{said}");
+    // The merged list is asked for with the client's proof.
+    run(&pair.behind.url(), "make_limits.py", &["behind"]);
+    run(&pair.admit.api, "make_limits.py", &["here"]);
+    pair.admit.run("listed.py", &["behind", "here", "tag:heavy"]);
+    is_told_that_nobody_could_look(&pair.admit, "403");
+}
+
+/// The server behind lets nobody look at the start, and that is said.
+#[track_caller]
+fn is_told_that_nobody_could_look(admit: &Admit, status: &str) {
+    let is_it = |line: &str| {
+        line.contains("WARN") && line.contains("did not say what limits it has") && line.contains(status)
+    };
+    crate::support::wait_until("it is said that nobody could look", || admit.server.log().lines().any(is_it));
+}
+
+#[test]
+fn a_server_behind_can_speak_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (cert, key) =
+        (file("cert.pem", issued.cert.pem()), file("key.pem", issued.signing_key.serialize_pem()));
+    // Another server of ours is as good as Prefect's, which does not speak TLS by itself.
+    let behind = Admit::start_with(&[], &[("ADMIT_TLS_CERT", &cert), ("ADMIT_TLS_KEY", &key)]);
+    let upstream = behind.api.replace("http://127.0.0.1", "https://localhost");
+    let flags = ["--prefect-upstream", upstream.as_str()];
+    let version = |variables: &[(&str, &str)]| {
+        let admit = Admit::start_with(&flags, variables);
+        get(&format!("{}/admin/version", admit.api))
+    };
+    let said = version(&[("SSL_CERT_FILE", &cert)]);
+    assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("\"3.8.8\""), "{said}");
+    let said = version(&[]);
+    assert!(said.starts_with("HTTP/1.1 502"), "{said}");
+    assert!(said.contains("certificate is not trusted") && said.contains("SSL_CERT_FILE"), "{said}");
+}
+
+/// An answer as it comes.
+fn get(url: &str) -> String {
+    use std::io::{Read, Write};
+    let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    write!(stream, "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 #[test]

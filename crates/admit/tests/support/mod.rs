@@ -72,7 +72,13 @@ impl Server {
 
     /// A server with these flags, its data in this folder.
     pub fn start_in(folder: TempDir, flags: &[&str]) -> Server {
+        Server::start_with(folder, flags, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn start_with(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Server {
         let mut command = admit(folder.path());
+        command.envs(variables.iter().copied());
         let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
         // Tests run side by side, and Prefect's usual port is one.
         if !flags.contains(&"--prefect") {
