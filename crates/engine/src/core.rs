@@ -47,13 +47,21 @@ pub struct Options {
     pub keep: Keep,
     /// Bytes of log between snapshots, at least.
     pub snapshot_bytes: u64,
+    /// Nobody else writes to this log, so until this engine starts nobody could renew: an outage, however short.
+    pub is_alone: bool,
 }
 
 impl Options {
     /// The usual options of the node of this number.
     #[must_use]
     pub fn new(node: u64) -> Options {
-        Options { node, format: FORMAT, keep: Keep::default(), snapshot_bytes: SNAPSHOT_BYTES }
+        Options {
+            node,
+            format: FORMAT,
+            keep: Keep::default(),
+            snapshot_bytes: SNAPSHOT_BYTES,
+            is_alone: false,
+        }
     }
 }
 
@@ -82,6 +90,8 @@ pub struct Core<S, C> {
     no_format_before_ms: u64,
     /// The epoch has to rise with the next batch.
     is_copy: bool,
+    /// Where the log ended when it was opened by its only writer.
+    opened_seq: Option<u64>,
     /// The batch concerns tickets that nobody here waits for.
     has_news: bool,
     /// When a tick may next be due, after this many in a row that had nothing to do.
@@ -117,6 +127,7 @@ impl<S: Store, C: Clock> Core<S, C> {
             begun: None,
             no_format_before_ms: 0,
             is_copy: false,
+            opened_seq: None,
             has_news: false,
             no_tick_before_ms: 0,
             idle_ticks: 0,
@@ -131,6 +142,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         core.adopt(recovered);
         core.written_at_ms = core.clock.mono_ms();
         core.looked_at_ms = core.written_at_ms;
+        core.opened_seq = options.is_alone.then_some(core.head.seq);
         if core.is_copy {
             let mut batch = Batch::default();
             core.run(&[Op::new(Command::Tick)], &mut |_| false, &mut batch);
@@ -212,6 +224,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         }
         let mono_ms = self.clock.mono_ms();
         let due = self.state.next_due().map(|due| self.clock.estimate().map_or(0, |now| due.since(now)));
+        let due = if self.is_just_opened() && self.state.needs_heartbeat() { Some(0) } else { due };
         let due = due.map(|ms| ms.max(self.no_tick_before_ms.saturating_sub(mono_ms)));
         let beat =
             self.state.needs_heartbeat().then(|| (self.written_at_ms + HEARTBEAT_MS).saturating_sub(mono_ms));
@@ -220,6 +233,11 @@ impl<S: Store, C: Clock> Core<S, C> {
             Health::Away { retry_at_ms, .. } => next.max(retry_at_ms.saturating_sub(mono_ms)),
             _ => next,
         })
+    }
+
+    /// Whether the log ends where its only writer opened it, and so does not say yet that nobody could write.
+    fn is_just_opened(&self) -> bool {
+        self.opened_seq == Some(self.head.seq)
     }
 
     /// Milliseconds of the monotonic clock.

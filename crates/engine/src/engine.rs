@@ -52,7 +52,7 @@ impl Engine {
         match home {
             Home::Folder(folder) => {
                 let store = SqliteStore::open(&folder, durability, &migrations)?;
-                Engine::start_as(info, store, clock, options, bounds)
+                Engine::start_as(info, store, clock, Options { is_alone: true, ..options }, bounds)
             }
             Home::Postgres(database) => {
                 let store = PostgresStore::open(database, info.clone(), &migrations)?;

@@ -35,6 +35,44 @@ fn an_outage_takes_nothing_from_holders_that_come_back() {
 }
 
 #[test]
+fn a_short_restart_of_the_only_node_takes_nothing_from_holders_that_come_back() {
+    let (folder, hands) = (folder(), Hands::at(1_000_000));
+    let options = |node| Options { is_alone: true, ..Options::new(node) };
+    let hold = |n, ttl_ms| {
+        Command::Acquire(Box::new(Acquire { ttl_ms: Some(ttl_ms), ..request(n, Patience::None) }))
+    };
+    let mut live = core(&folder, &hands, options(1)).unwrap();
+    run(&mut live, [set_limit("db", 3), hold(1, 2_000), hold(2, 2_000), hold(3, 60_000)]);
+    drop(live);
+    hands.pass(3_000);
+    let mut live = core(&folder, &hands, options(2)).unwrap();
+    assert_eq!(live.tick_in_ms(), Some(0));
+    run(&mut live, [Command::Tick]);
+    let left_ms = |live: &TestCore, n| {
+        let state = live.state().unwrap();
+        state.lease(id(n)).and_then(|lease| lease.expires_at).map(|at| at.since(state.now()))
+    };
+    // Who has longer than the grace already gets no more.
+    assert_eq!([1, 2, 3].map(|n| left_ms(&live, n)), [Some(2_000), Some(2_000), Some(57_000)]);
+    assert_eq!(live.stats().outages, 1);
+    for _ in 0..3 {
+        hands.pass(1_000);
+        let outcomes = run(&mut live, [Command::Renew { id: id(1), ttl_ms: None }]);
+        assert!(matches!(outcomes[0], Outcome::Renewed(_)), "{outcomes:?}");
+    }
+    assert_eq!(left_ms(&live, 2), None, "who does not come back is out when its grace is over");
+    // Where nobody could have lost anything there is nothing to say.
+    run(&mut live, [release(1), release(3)]);
+    let seq = live.seq();
+    drop(live);
+    hands.pass(3_000);
+    let mut live = core(&folder, &hands, options(3)).unwrap();
+    assert_eq!(live.tick_in_ms(), None);
+    run(&mut live, [hold(4, 2_000)]);
+    assert_eq!((live.seq(), live.stats().outages), (seq + 1, 0));
+}
+
+#[test]
 fn an_idle_engine_writes_only_while_somebody_holds() {
     let (folder, hands) = (folder(), Hands::at(1_000_000));
     let mut live = core(&folder, &hands, Options::new(1)).unwrap();

@@ -93,6 +93,10 @@ pub enum Command {
         /// The format.
         format: u16,
     },
+    /// Nothing could be written since the latest event: an outage, however short it was by the log's time, which
+    /// stands still when the wall clock was set back meanwhile. For a start of the only node; a silence of more than
+    /// [`crate::OUTAGE_AFTER_MS`] is taken for one anyway.
+    Outage,
     /// Nothing but the passing of time.
     Tick,
 }

@@ -299,6 +299,29 @@ fn invariant_15_an_outage_expires_nobody_who_comes_back_in_time() {
 }
 
 #[test]
+fn invariant_15_a_short_restart_of_the_only_node_expires_nobody_who_comes_back() {
+    let mut world = world(&[("db", 3)]);
+    for (n, ttl_ms) in [(1, 2_000), (2, 2_000), (3, 60_000)] {
+        world.acquire(Acquire { ttl_ms: Some(ttl_ms), ..Acquire::new(id(n), one("db")) });
+    }
+    let long = world.state.lease(id(3)).cloned();
+    world.now += 3_000;
+    world.run(&Command::Outage);
+    assert!(matches!(renew(&mut world, 1), Outcome::Renewed(_)), "it comes back and holds on");
+    assert_eq!(world.state.lease(id(3)).cloned(), long, "it has longer than the grace already");
+    world.pass(1_999);
+    assert!(matches!(renew(&mut world, 1), Outcome::Renewed(_)));
+    world.pass(1);
+    assert_eq!(world.ended(2), Some(End::Expired), "who does not come back is freed after the grace");
+    // The log's time may have stood still while that of the holders went on.
+    world.pass(1_500);
+    world.run(&Command::Outage);
+    world.pass(1_999);
+    assert!(matches!(renew(&mut world, 1), Outcome::Renewed(_)));
+    world.check_replay();
+}
+
+#[test]
 fn the_work_of_a_step_is_bounded_whatever_the_backlog() {
     let mut world = world(&[("all", 1), ("other", 1)]);
     world.run(&Command::Pause { name: "all".into(), until: Some(Time(u64::MAX)), if_version: None });

@@ -43,6 +43,7 @@ impl World {
         match opened {
             Ok(core) => {
                 note!(self, "process {} starts at record {}", self.processes, core.seq());
+                self.is_starting = true;
                 self.process = Some(Process { core, inbox: VecDeque::new(), listeners: BTreeMap::new() });
                 self.compare()?;
                 self.schedule_engine(self.now());
@@ -166,6 +167,7 @@ impl World {
         let ops: Vec<Op> = requests.iter().map(|request| Op::new(request.command.clone())).collect();
         let before = self.wants_twin(process).then(|| lock(&self.disk).copy());
         let early = self.answers_early(process, &ops);
+        let is_first = self.is_starting;
         let listeners = &process.listeners;
         let mut batch = std::mem::take(&mut self.batch);
         process.core.run(&ops, &mut |id| listeners.contains_key(id), &mut batch);
@@ -176,7 +178,7 @@ impl World {
         }
         let written = self.observe()?;
         if let (Some(before), [record]) = (before, &written[..]) {
-            self.decide_twice(before, record, &ops, process)?;
+            self.decide_twice(before, record, &ops, process, is_first)?;
         }
         if let Some(early) = early {
             batch = early;
@@ -301,6 +303,7 @@ impl World {
         let fresh = lock(&self.disk).take_fresh();
         let mut written = Vec::with_capacity(fresh.len());
         for (record, read_ms) in fresh {
+            let is_first = std::mem::take(&mut self.is_starting);
             let events: Vec<Event> = match postcard::from_bytes(&record.payload) {
                 Ok(events) => events,
                 Err(error) => return broken(Rule::Recovery, format!("record {}: {error}", record.seq)),
@@ -312,7 +315,7 @@ impl World {
                 return broken(Rule::Time, what);
             }
             let slip_ms = self.clocks.slip_ms();
-            let moment = check::Moment { read_ms, log_ms, slip_ms, now_ms: self.now() };
+            let moment = check::Moment { read_ms, log_ms, slip_ms, now_ms: self.now(), is_first };
             self.ledger.record(&events, moment, &mut self.beliefs)?;
             self.offset_is_logged(&record)?;
             self.replica.replay(&events);
@@ -377,6 +380,7 @@ impl World {
         record: &Record,
         ops: &[Op],
         process: &Process,
+        is_first: bool,
     ) -> Checked {
         let events: Vec<Event> = postcard::from_bytes(&record.payload).unwrap_or_default();
         let heartbeat = matches!(events[..], [Event::Clock(_)]);
@@ -385,7 +389,8 @@ impl World {
             return Ok(());
         }
         let store = ModelStore::new(&before, &Clocks::new(None));
-        let mut twin = match Core::open(store, self.stopped(record.time_ms), Options::new(u64::MAX)) {
+        let options = Options { is_alone: is_first, ..Options::new(u64::MAX) };
+        let mut twin = match Core::open(store, self.stopped(record.time_ms), options) {
             Ok(twin) => twin,
             Err(error) => return broken(Rule::Recovery, format!("a copy cannot be read: {error}")),
         };

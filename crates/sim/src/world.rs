@@ -98,6 +98,8 @@ pub(crate) struct World {
     pub disk: SharedDisk,
     pub process: Option<Process>,
     pub processes: u64,
+    /// The latest process has written nothing yet.
+    pub is_starting: bool,
     pub batch: Batch,
     pub engine_due: Option<u64>,
     pub clients: Vec<Client>,
@@ -130,6 +132,7 @@ impl World {
             disk,
             process: None,
             processes: 0,
+            is_starting: false,
             batch: Batch::default(),
             engine_due: None,
             clients,
@@ -319,6 +322,7 @@ impl World {
         Options {
             keep: self.plan.keep,
             snapshot_bytes: self.plan.snapshot_bytes,
+            is_alone: true,
             ..Options::new(self.processes)
         }
     }

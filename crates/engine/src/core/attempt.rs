@@ -52,8 +52,16 @@ impl<S: Store, C: Clock> Core<S, C> {
         let now = self.clock.now(now_ms, self.state.now().max(Time(self.head.time_ms)));
         batch.time = now;
 
-        self.raise_format(now)?;
+        let format = self.next_format()?;
         let mut decided = Decided { scanned: 0, writes: Vec::new(), owners: Vec::new() };
+        // Before anything that could end a lease.
+        if self.is_just_opened() {
+            self.state.step(now, &Command::Outage, &mut self.events);
+        }
+        // What is decided from here on may be of that format.
+        if let Some(format) = format {
+            self.state.step(now, &Command::RaiseFormat { format }, &mut self.events);
+        }
         if self.is_copy {
             self.state.step(now, &Command::RaiseEpoch, &mut self.events);
         }

@@ -1,6 +1,5 @@
 //! The format of the log: it rises by itself once every live node knows a newer one.
 
-use admit_kernel::{Command, Time};
 use admit_store::Store;
 
 use super::Core;
@@ -18,20 +17,20 @@ impl<S: Store, C: Clock> Core<S, C> {
         (!is_newest).then(|| self.no_format_before_ms.saturating_sub(self.clock.mono_ms()))
     }
 
-    /// Has the batch that has begun raise the format, if it is time to ask and every live node knows a newer one.
-    /// First of all in the batch: what is decided then may be of that format.
-    pub(super) fn raise_format(&mut self, now: Time) -> Result<(), Failed> {
+    /// The format that the batch that has begun is to raise, if it is time to ask and every live node knows a
+    /// newer one.
+    pub(super) fn next_format(&mut self) -> Result<Option<u16>, Failed> {
         if self.ask_format_in_ms() != Some(0) {
-            return Ok(());
+            return Ok(None);
         }
         self.no_format_before_ms = self.clock.mono_ms() + ASK_EVERY_MS;
         let common = self.store.common_format();
         let common = common.map_err(|error| Failed::Before(self.away(error, false)))?;
         let (format, before) = (common.unwrap_or(0).min(self.options.format), self.state.format());
-        if format > before {
-            tracing::info!(before, format, "every live node knows a newer format of the log: it rises");
-            self.state.step(now, &Command::RaiseFormat { format }, &mut self.events);
+        if format <= before {
+            return Ok(None);
         }
-        Ok(())
+        tracing::info!(before, format, "every live node knows a newer format of the log: it rises");
+        Ok(Some(format))
     }
 }

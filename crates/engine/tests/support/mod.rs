@@ -14,9 +14,7 @@ use admit_engine::{
     Batch, Bounds, Clock, Config, Core, Engine, Error, Home, Migration, NodeInfo, Op, Options,
     PostgresConfig, SystemClock,
 };
-use admit_kernel::{
-    Acquire, Claim, Command, Lease, Limit, Outcome, Part, Patience, Snapshot as Plain, Terms,
-};
+use admit_kernel::{Acquire, Claim, Command, Lease, Limit, Outcome, Part, Patience, State, Terms};
 use admit_store::{
     Begin, Durability, Error as StoreError, Head, Keep, Load, PostgresStore, Reader, Record, Snapshot,
     SqliteStore, Store, Wake, Write,
@@ -104,8 +102,9 @@ pub fn is_waiting(engine: &Engine, n: u128) -> bool {
     block_on(engine.read(move |state| state.ticket(id(n)).is_some())).unwrap()
 }
 
-pub fn plain(engine: &Engine) -> Plain {
-    block_on(engine.read(|state| state.snapshot())).unwrap()
+/// What tells states apart that differ in leases, tickets or limits.
+pub fn digest(engine: &Engine) -> u64 {
+    block_on(engine.read(State::digest)).unwrap()
 }
 
 /// Polls a future once; it must not be ready yet.

@@ -181,7 +181,7 @@ impl State {
     ///
     /// A `now` before that of an earlier step counts as that one: time never runs backwards.
     pub fn step(&mut self, now: Time, command: &Command, events: &mut Vec<Event>) -> Outcome {
-        turn::Turn::begin(self, now, events).run(command)
+        turn::Turn::begin(self, now, command, events).run(command)
     }
 
     /// Applies the events of one record that was decided elsewhere, or before.

@@ -24,10 +24,16 @@ pub(super) struct Turn<'a> {
 const HEARTBEAT_MS: u64 = 1_000;
 
 impl<'a> Turn<'a> {
-    pub(super) fn begin(state: &'a mut State, now: Time, events: &'a mut Vec<Event>) -> Turn<'a> {
+    pub(super) fn begin(
+        state: &'a mut State,
+        now: Time,
+        command: &Command,
+        events: &'a mut Vec<Event>,
+    ) -> Turn<'a> {
         let mut turn = Turn { state, events, tries: MAX_TRIES };
         let silent_ms = now.since(turn.state.logged);
-        if silent_ms > OUTAGE_AFTER_MS && turn.state.needs_heartbeat() && turn.state.logged > Time(0) {
+        let is_outage = silent_ms > OUTAGE_AFTER_MS || matches!(command, Command::Outage);
+        if is_outage && turn.state.needs_heartbeat() && turn.state.logged > Time(0) {
             let since = turn.state.logged;
             turn.state.seen = turn.state.seen.max(now);
             turn.emit(Event::Outage { since });
@@ -64,6 +70,8 @@ impl<'a> Turn<'a> {
                 }
                 Outcome::Done
             }
+            // Said at the beginning of the step.
+            Command::Outage => Outcome::Done,
             Command::Tick => self.tick(),
         };
         self.settle_dirty();

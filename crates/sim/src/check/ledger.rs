@@ -37,6 +37,8 @@ pub(crate) struct Moment {
     pub slip_ms: u64,
     /// The true time now.
     pub now_ms: u64,
+    /// Whether it is the first since a process started: until then nobody could renew.
+    pub is_first: bool,
 }
 
 /// What the log says.
@@ -71,12 +73,17 @@ impl Ledger {
     pub fn record(&mut self, events: &[Event], moment: Moment, beliefs: &mut Beliefs) -> Checked {
         self.spare_after_silence(moment);
         self.last = moment;
+        if moment.is_first {
+            self.start_says_so(events)?;
+        }
         for (index, event) in events.iter().enumerate() {
             if let Event::Clock(Time(now)) = event {
                 let silent_ms = now.saturating_sub(self.clock);
-                let is_outage = self.clock > 0 && silent_ms > OUTAGE_AFTER_MS && self.has_something_to_lose();
+                let is_long = silent_ms > OUTAGE_AFTER_MS;
+                let is_outage = self.clock > 0 && is_long && self.has_something_to_lose();
                 let said_so = matches!(events.get(index + 1), Some(Event::Outage { .. }));
-                if is_outage != said_so {
+                let is_start = moment.is_first && index == 0;
+                if is_outage != said_so && !is_start {
                     return broken(
                         Rule::Outage,
                         format!("the log was silent for {silent_ms} ms, an outage was logged: {said_so}"),
@@ -93,9 +100,20 @@ impl Ledger {
         self.nothing_is_overdue()
     }
 
+    /// Until a process starts nobody can renew, however short that is by the log.
+    fn start_says_so(&self, events: &[Event]) -> Checked {
+        let first = events.iter().find(|event| !matches!(event, Event::Clock(_)));
+        let said_so = matches!(first, Some(Event::Outage { .. }));
+        if said_so == (self.clock > 0 && self.has_something_to_lose()) {
+            return Ok(());
+        }
+        broken(Rule::Outage, format!("a process started, an outage was logged: {said_so}"))
+    }
+
     /// Who held when the log fell silent has some time to come back, counted in true time.
     fn spare_after_silence(&mut self, moment: Moment) {
-        if self.clock == 0 || moment.log_ms.saturating_sub(self.last.log_ms) <= OUTAGE_AFTER_MS {
+        let silent_ms = moment.log_ms.saturating_sub(self.last.log_ms);
+        if self.clock == 0 || silent_ms <= OUTAGE_AFTER_MS && !moment.is_first {
             return;
         }
         self.outages += 1;

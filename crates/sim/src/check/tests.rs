@@ -76,16 +76,21 @@ type Case<'a> = (&'a str, &'a [&'a [Event]], Option<Rule>);
 
 /// The rule that a log breaks first.
 fn check(records: &[&[Event]]) -> Option<Rule> {
+    check_started(records, usize::MAX)
+}
+
+/// The same, where a process starts before the record of this number.
+fn check_started(records: &[&[Event]], at: usize) -> Option<Rule> {
     let mut ledger = Ledger::default();
     ledger.asked_to_end.insert(id(9));
     let mut log_ms = 0;
-    records.iter().find_map(|events| {
+    records.iter().enumerate().find_map(|(number, events)| {
         for event in *events {
             if let Event::Clock(at) = event {
                 log_ms = at.0;
             }
         }
-        let moment = Moment { read_ms: log_ms, log_ms, slip_ms: 0, now_ms: log_ms };
+        let moment = Moment { read_ms: log_ms, log_ms, slip_ms: 0, now_ms: log_ms, is_first: number == at };
         ledger.record(events, moment, &mut Beliefs::default()).err().map(|violation| violation.rule)
     })
 }
@@ -130,6 +135,18 @@ fn the_first_rule_that_a_log_breaks_is_named() {
     for (what, records, expect) in cases {
         assert_eq!(check(records), *expect, "{what}");
     }
+}
+
+#[test]
+fn a_start_is_the_end_of_an_outage_however_short() {
+    let start = [clock(100), limit(1), granted(1, 1)];
+    let silent = [clock(101), limit(2)];
+    let said = [clock(101), Event::Outage { since: Time(100) }, limit(2)];
+    assert_eq!(check_started(&[&start, &silent], 1), Some(Rule::Outage));
+    assert_eq!(check_started(&[&start, &said], 1), None);
+    assert_eq!(check(&[&start, &said]), Some(Rule::Outage), "no process has started");
+    assert_eq!(check_started(&[&start, &said[1..]], 1), None, "the log's time stood still");
+    assert_eq!(check_started(&[&start, &silent[1..]], 1), Some(Rule::Outage));
 }
 
 #[test]
