@@ -1,7 +1,7 @@
 //! What every route works with.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use admit_engine::{Engine, Stats};
@@ -30,18 +30,11 @@ pub struct About {
     pub listeners: Vec<ListenerInfo>,
     /// When it was started.
     started_at: Time,
-    /// What is added to wall time to make the log's, in milliseconds, when it was last looked at.
-    offset_ms: AtomicI64,
-    /// When that was, in milliseconds after the start.
-    looked_ms: AtomicU64,
     /// Event streams that are open.
     pub(crate) streams: AtomicUsize,
     /// Changes that were audited since the start.
     pub(crate) changes: AtomicU64,
 }
-
-/// How often the offset is looked at again: steps of the clock are rare, and shown times need no more.
-const LOOK_AGAIN_MS: u64 = 5_000;
 
 /// What is said of a listener.
 #[derive(Debug, Clone)]
@@ -89,16 +82,7 @@ impl App {
 
     /// The log's time, as far as it is known without asking the engine.
     pub(crate) fn now(&self) -> Time {
-        let wall = wall();
-        let since_start = wall.since(self.about.started_at);
-        if since_start.abs_diff(self.about.looked_ms.load(Relaxed)) >= LOOK_AGAIN_MS {
-            self.about.looked_ms.store(since_start, Relaxed);
-            let app = self.clone();
-            // The answer is for later callers; this one goes by what is known.
-            tokio::spawn(async move { app.stats().await.map(drop) });
-        }
-        let wall = i64::try_from(wall.0).unwrap_or(i64::MAX);
-        Time(u64::try_from(wall.saturating_add(self.about.offset_ms.load(Relaxed))).unwrap_or(0))
+        self.engine.now()
     }
 
     /// Reads the state and the log's time. Be brief: everybody else waits meanwhile.
@@ -112,9 +96,7 @@ impl App {
 
     /// What the engine counted.
     pub(crate) async fn stats(&self) -> Result<Stats, Problem> {
-        let stats = self.engine.stats().await.map_err(problems::engine)?;
-        self.about.offset_ms.store(stats.clock_offset_ms, Relaxed);
-        Ok(stats)
+        self.engine.stats().await.map_err(problems::engine)
     }
 }
 

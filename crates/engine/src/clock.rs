@@ -101,7 +101,7 @@ impl<C: Clock> LogClock<C> {
         let wall_ms = signed(database_ms.unwrap_or_else(|| self.clock.wall_ms()));
         let read = self.read.unwrap_or(Read { mono_ms, slewed_ms: mono_ms });
         let by_itself = if self.is_by_wall {
-            Time(u64::try_from(wall_ms.saturating_add(self.offset_ms)).unwrap_or(0))
+            self.by_wall(wall_ms)
         } else {
             self.last.plus(mono_ms.saturating_sub(read.mono_ms))
         };
@@ -116,6 +116,16 @@ impl<C: Clock> LogClock<C> {
         self.is_by_wall = false;
         self.note_offset(signed(self.last.0).saturating_sub(wall_ms));
         self.last
+    }
+
+    fn by_wall(&self, wall_ms: i64) -> Time {
+        Time(u64::try_from(wall_ms.saturating_add(self.offset_ms)).unwrap_or(0))
+    }
+
+    /// What the first reading will be about, before it is made.
+    pub fn glance(&mut self, database_ms: Option<u64>) -> Time {
+        let wall_ms = signed(database_ms.unwrap_or_else(|| self.clock.wall_ms()));
+        self.by_wall(wall_ms)
     }
 
     fn note_offset(&mut self, offset_ms: i64) {

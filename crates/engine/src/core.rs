@@ -10,7 +10,7 @@ mod health;
 
 use std::time::Instant;
 
-use admit_kernel::{Command, Event, FORMAT, OUTAGE_AFTER_MS, Outcome, State};
+use admit_kernel::{Command, Event, FORMAT, OUTAGE_AFTER_MS, Outcome, State, Time};
 use admit_store::{Head, Keep, Load, Store};
 use uuid::Uuid;
 
@@ -238,6 +238,18 @@ impl<S: Store, C: Clock> Core<S, C> {
     /// Whether the log ends where its only writer opened it, and so does not say yet that nobody could write.
     fn is_just_opened(&self) -> bool {
         self.opened_seq == Some(self.head.seq)
+    }
+
+    /// The log's time: to speak of, not to decide by. None: no batch has read it yet.
+    pub fn now(&mut self) -> Option<Time> {
+        self.clock.estimate().map(|now| now.max(self.state.now()))
+    }
+
+    /// The same before the first batch: for that, the database is asked once.
+    pub fn first_now(&mut self) -> Time {
+        let begun = self.store.begin(&self.head).ok();
+        self.store.rollback();
+        self.clock.glance(begun.and_then(|begun| begun.now_ms)).max(self.state.now())
     }
 
     /// Milliseconds of the monotonic clock.

@@ -16,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Bounds, Config, Home};
 use crate::core::{Core, Options};
 use crate::inbox::{Caller, Inbox, Job, Reply};
+use crate::now::Now;
 use crate::pending::Pending;
 use crate::queries::Queries;
 use crate::service::Service;
@@ -31,6 +32,7 @@ pub struct Engine {
 
 struct Handle {
     inbox: Arc<Inbox>,
+    now: Arc<Now>,
     subscribers: broadcast::WeakSender<Committed>,
     queries: Queries,
     info: NodeInfo,
@@ -86,13 +88,14 @@ impl Engine {
         };
         let queries = Queries::start(store.reader()?, store.reader()?, bounds.queries).map_err(no_thread)?;
         let mut core = Core::open(store, clock, options)?;
+        let now = Arc::new(Now::new(core.first_now()));
         let inbox = Arc::new(Inbox::new(bounds.queue));
         let poked = Arc::clone(&inbox);
         core.watch(Box::new(move || poked.poke()))?;
         let records = broadcast::Sender::new(bounds.subscriber_lag);
         // The service alone keeps it: when that ends, so do the subscriptions.
         let subscribers = records.downgrade();
-        let service = Service::new(core, Arc::clone(&inbox), records, bounds.waiters);
+        let service = Service::new(core, Arc::clone(&inbox), Arc::clone(&now), records, bounds.waiters);
         let (end, ended) = watch::channel(None);
         let closing = Arc::clone(&inbox);
         let serve = move || {
@@ -106,9 +109,25 @@ impl Engine {
         let thread =
             thread::Builder::new().name("admit-engine".to_owned()).spawn(serve).map_err(no_thread)?;
         let thread = Mutex::new(Some(thread));
-        let handle =
-            Handle { inbox, subscribers, queries, info, bounds, callers: AtomicU64::new(0), ended, thread };
+        let handle = Handle {
+            inbox,
+            now,
+            subscribers,
+            queries,
+            info,
+            bounds,
+            callers: AtomicU64::new(0),
+            ended,
+            thread,
+        };
         Ok(Engine { handle: Arc::new(handle) })
+    }
+
+    /// The log's time, about: to say how long something still takes, not to decide by. It does not follow this
+    /// machine's wall clock.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.handle.now.get()
     }
 
     /// Executes a command; answers when its outcome is on disk. A request for slots is answered at once, also

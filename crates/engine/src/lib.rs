@@ -34,6 +34,7 @@ mod engine;
 mod error;
 mod follow_ups;
 mod inbox;
+mod now;
 mod pending;
 mod queries;
 mod recover;

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::core::Core;
 use crate::follow_ups::{FollowUp, FollowUps};
 use crate::inbox::{Answer, Caller, Inbox, Job, Look, Reply};
+use crate::now::Now;
 use crate::waiters::{Waiter, Waiters};
 use crate::{Error, Stats};
 
@@ -52,6 +53,7 @@ struct Collected {
 pub(crate) struct Service<S, C> {
     core: Core<S, C>,
     inbox: Arc<Inbox>,
+    now: Arc<Now>,
     subscribers: broadcast::Sender<Committed>,
     max_waiters: usize,
     waiters: Waiters,
@@ -70,12 +72,14 @@ impl<S: Store, C: Clock> Service<S, C> {
     pub fn new(
         core: Core<S, C>,
         inbox: Arc<Inbox>,
+        now: Arc<Now>,
         subscribers: broadcast::Sender<Committed>,
         max_waiters: usize,
     ) -> Service<S, C> {
         Service {
             core,
             inbox,
+            now,
             subscribers,
             max_waiters,
             waiters: Waiters::default(),
@@ -249,6 +253,9 @@ impl<S: Store, C: Clock> Service<S, C> {
             let waiters = &self.waiters;
             self.core.run(&self.ops[from..], &mut |id| waiters.contains(id), &mut self.batch);
             from += self.batch.answers.len();
+            if let Some(now) = self.core.now() {
+                self.now.set(now);
+            }
             self.deliver();
         }
         self.ops.clear();

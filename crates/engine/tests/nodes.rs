@@ -215,46 +215,50 @@ fn an_outage_of_the_database_takes_nothing_from_holders_that_come_back() {
     });
 }
 
-/// A machine whose clock is set while the engine runs.
-struct Set {
+/// A machine whose wall clock is off by what the hands say.
+struct Off {
     started: Instant,
     hands: Hands,
 }
 
-impl Clock for Set {
+impl Clock for Off {
     fn wall_ms(&mut self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        u64::try_from(now.as_millis()).unwrap() + self.hands.wall_ms.load(SeqCst)
+        u64::try_from(now.as_millis()).unwrap().wrapping_add(self.hands.wall_ms.load(SeqCst))
     }
     fn mono_ms(&mut self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap()
     }
 }
 
+const HOUR_MS: i64 = 3_600_000;
+
 #[test]
-fn a_clock_that_steps_an_hour_on_one_node_expires_nobody() {
-    let nodes = Nodes::new(1, 1);
-    let hands = Hands::at(0);
-    let info = NodeInfo {
-        number: 9,
-        name: "stepping".into(),
-        address: String::new(),
-        version: String::new(),
-        format: 1,
-    };
-    let config = PostgresConfig::parse(&nodes.postgres.url(&nodes.schema)).unwrap();
-    let store = PostgresStore::open(config, info, &[]).unwrap();
-    let clock = Set { started: Instant::now(), hands: hands.clone() };
-    let stepping = Engine::start(store, clock, Options::new(9), Bounds::default()).unwrap();
-    let lease = Acquire { ttl_ms: Some(60_000), ..request(1, Patience::None) };
-    assert!(is_granted(&block_on(nodes[0].acquire(lease, 0)).unwrap(), 1));
-    hands.wall_ms.store(3_600_000, SeqCst);
-    let before = block_on(nodes[0].read(|state| state.now())).unwrap();
-    execute(&stepping, Command::Tick);
-    execute(&stepping, set_limit("other", 1));
-    assert!(is_held(&nodes[0], 1));
-    let after = block_on(nodes[0].read(|state| state.now())).unwrap();
-    assert!(after.since(before) < 30_000, "{} ms", after.since(before));
+fn a_clock_that_is_an_hour_off_or_steps_by_one_on_one_node_moves_no_time() {
+    for (at_first_ms, then_ms) in [(0, HOUR_MS), (0, -HOUR_MS), (HOUR_MS, 0), (-HOUR_MS, HOUR_MS)] {
+        let nodes = Nodes::new(1, 1);
+        let hands = Hands::at(at_first_ms.cast_unsigned());
+        let (name, address, version) = ("off".to_owned(), String::new(), String::new());
+        let info = NodeInfo { number: 9, name, address, version, format: 1 };
+        let config = PostgresConfig::parse(&nodes.postgres.url(&nodes.schema)).unwrap();
+        let store = PostgresStore::open(config, info, &[]).unwrap();
+        let clock = Off { started: Instant::now(), hands: hands.clone() };
+        let off = Engine::start(store, clock, Options::new(9), Bounds::default()).unwrap();
+        let differ_ms = || off.now().0.abs_diff(nodes[0].now().0);
+        assert!(differ_ms() < 5_000, "{} ms before the first command", differ_ms());
+        let minute = Acquire { ttl_ms: Some(60_000), ..request(1, Patience::None) };
+        assert!(is_granted(&block_on(off.acquire(minute, 0)).unwrap(), 1));
+        hands.wall_ms.store(then_ms.cast_unsigned(), SeqCst);
+        execute(&off, Command::Tick);
+        execute(&off, set_limit("other", 1));
+        assert!(is_held(&nodes[0], 1) && is_held(&off, 1));
+        assert!(differ_ms() < 5_000, "{} ms after the step", differ_ms());
+        let Outcome::Renewed(lease) = execute(&off, Command::Renew { id: id(1), ttl_ms: None }) else {
+            panic!("it is alive")
+        };
+        let left_ms = lease.expires_at.unwrap().since(nodes[0].now());
+        assert!(left_ms.abs_diff(60_000) < 5_000, "{left_ms} ms left of a minute");
+    }
 }
 
 #[test]
