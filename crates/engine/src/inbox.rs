@@ -117,7 +117,11 @@ pub(crate) struct Inbox {
 struct Lanes {
     urgent: Lane,
     usual: Lane,
+    /// Jobs that ever arrived.
+    arrivals: u64,
+    /// Somebody sleeps, until so many have.
     sleeping: bool,
+    wake_at: u64,
     poked: bool,
     closed: bool,
     overloaded: u64,
@@ -160,7 +164,8 @@ impl Inbox {
         }
         lane.weight += weight;
         lane.jobs.push_back(job);
-        if std::mem::take(&mut lanes.sleeping) {
+        lanes.arrivals += 1;
+        if lanes.arrivals >= lanes.wake_at && std::mem::take(&mut lanes.sleeping) {
             drop(lanes);
             self.arrived.notify_one();
         }
@@ -185,6 +190,7 @@ impl Inbox {
             |lanes: &mut Lanes| lanes.urgent.jobs.is_empty() && lanes.usual.jobs.is_empty() && !lanes.poked;
         if is_empty(&mut lanes) && sleep != Some(Duration::ZERO) {
             lanes.sleeping = true;
+            lanes.wake_at = 0;
             lanes = match sleep {
                 None => self
                     .arrived
@@ -207,6 +213,23 @@ impl Inbox {
         lanes.usual.take(into, &mut usual);
         lanes.urgent.take(into, &mut usual);
         std::mem::take(&mut lanes.poked)
+    }
+
+    /// How many jobs ever arrived.
+    pub fn arrivals(&self) -> u64 {
+        self.lock().arrivals
+    }
+
+    /// Sleeps until so many jobs have arrived, but not for longer than this; how many it is.
+    pub fn wait_for(&self, arrivals: u64, at_most: Duration) -> u64 {
+        let mut lanes = self.lock();
+        lanes.sleeping = true;
+        lanes.wake_at = arrivals;
+        let is_short = |lanes: &mut Lanes| lanes.arrivals < arrivals;
+        let (mut lanes, _) =
+            self.arrived.wait_timeout_while(lanes, at_most, is_short).unwrap_or_else(PoisonError::into_inner);
+        lanes.sleeping = false;
+        lanes.arrivals
     }
 
     /// Takes no more; gives what was queued, to be answered.

@@ -33,6 +33,7 @@ mod core;
 mod engine;
 mod error;
 mod follow_ups;
+mod gather;
 mod inbox;
 mod now;
 mod pending;

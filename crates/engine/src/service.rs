@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use admit_kernel::{Acquire, Command, Outcome, Patience};
 use admit_store::Store;
@@ -14,6 +14,7 @@ use crate::batch::{Batch, Committed, MAX_BATCH, Op};
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::follow_ups::{FollowUp, FollowUps};
+use crate::gather::Gather;
 use crate::inbox::{Answer, Caller, Inbox, Job, Look, Reply};
 use crate::now::Now;
 use crate::waiters::{Waiter, Waiters};
@@ -66,6 +67,7 @@ pub(crate) struct Service<S, C> {
     collected: HashMap<u64, Collected>,
     collections: u64,
     batch: Batch,
+    gather: Gather,
 }
 
 impl<S: Store, C: Clock> Service<S, C> {
@@ -91,6 +93,7 @@ impl<S: Store, C: Clock> Service<S, C> {
             collected: HashMap::new(),
             collections: 0,
             batch: Batch::default(),
+            gather: Gather::default(),
         }
     }
 
@@ -104,6 +107,7 @@ impl<S: Store, C: Clock> Service<S, C> {
             let looks = self.core.looks();
             let mut stop = self.accept(&mut jobs);
             if !self.ops.is_empty() {
+                self.gather();
                 self.prepare();
                 self.inbox.take(&mut jobs, MAX_BATCH.saturating_sub(self.ops.len()), Some(Duration::ZERO));
                 stop |= self.accept(&mut jobs);
@@ -239,6 +243,17 @@ impl<S: Store, C: Clock> Service<S, C> {
         ticket.is_some_and(|ticket| matches!(ticket.patience, Patience::Polled { .. } | Patience::Forever))
     }
 
+    /// Waits a little for those who are about to ask again.
+    fn gather(&mut self) {
+        let before = self.inbox.arrivals();
+        if self.ops.len() < MAX_BATCH
+            && let Some(wait) = self.gather.wait(Instant::now(), before)
+        {
+            let after = self.inbox.wait_for(wait.arrivals, wait.at_most);
+            self.gather.waited(&wait, before, after);
+        }
+    }
+
     /// Waits until this node may write; what comes in meanwhile is decided with the rest.
     fn prepare(&mut self) {
         self.batch.wants_records = self.subscribers.receiver_count() > 0;
@@ -251,7 +266,10 @@ impl<S: Store, C: Clock> Service<S, C> {
         while from < self.ops.len() {
             self.batch.wants_records = self.subscribers.receiver_count() > 0;
             let waiters = &self.waiters;
+            let started = Instant::now();
             self.core.run(&self.ops[from..], &mut |id| waiters.contains(id), &mut self.batch);
+            let now = Instant::now();
+            self.gather.committed(now, now - started, self.inbox.arrivals());
             from += self.batch.answers.len();
             if let Some(now) = self.core.now() {
                 self.now.set(now);
@@ -304,9 +322,13 @@ impl<S: Store, C: Clock> Service<S, C> {
         match then {
             Then::Nothing => {}
             // A caller that is gone has no use for its answer.
-            Then::Reply(reply) => drop(reply.send(answer)),
+            Then::Reply(reply) => {
+                self.gather.answered();
+                drop(reply.send(answer));
+            }
             Then::Collect(no) => self.collect(no, answer),
             Then::Answer { reply, leaves_nothing } => {
+                self.gather.answered();
                 let answer = self.to_answer(answer);
                 if let Err(Ok(Answer { outcome: Outcome::Granted(lease), fresh: true })) = reply.send(answer)
                     && leaves_nothing
@@ -319,6 +341,7 @@ impl<S: Store, C: Clock> Service<S, C> {
                 answer => {
                     let answer = self.to_answer(answer);
                     let Some(waiter) = self.waiters.remove(id, no) else { return };
+                    self.gather.answered();
                     if let Err(Ok(Answer { outcome: Outcome::Granted(lease), fresh: true })) =
                         waiter.reply.send(answer)
                         && waiter.leaves_nothing
