@@ -18,6 +18,9 @@ pub fn run(names: &[String]) -> Result<(), String> {
         if all || rest.contains(&"prefect") {
             crate::python::environment()?;
         }
+        if all || rest.contains(&"nodes") {
+            crate::postgres::install()?;
+        }
         cargo(&["build", "--release", "-p", "admit", "-p", "admit-bench"])?;
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
         let binary = |name: &str| target.join("release").join(name).display().to_string();

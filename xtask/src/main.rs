@@ -23,9 +23,9 @@ struct Arguments {
 enum Task {
     /// Format check, lints and every test; what a fresh machine lacks for them is installed first.
     Test,
-    /// Measure the kernel and the real server, side by side with something that does nothing.
+    /// Measure the kernel, the log and the real server, side by side with what does nothing or is used instead.
     Bench {
-        /// Only these: kernel, cluster, pairs, wakeup, restart, prefect.
+        /// Only these: kernel, cluster (the log alone), pairs, wakeup, restart, nodes (over HTTP), prefect.
         names: Vec<String>,
     },
     /// Run the simulator: kernel, engine and a model of the store, with crashes and clock steps.

@@ -1,9 +1,12 @@
 //! Benchmarks of the real server over loopback. Figures are ratios against something that runs in the same
 //! rounds: single timings say more about the machine than about Admit.
 //!
-//! `admit-bench ADMIT_BINARY [pairs|wakeup|restart|prefect]...`, all of them without a name.
+//! `admit-bench ADMIT_BINARY [pairs|wakeup|restart|nodes|prefect]...`, all of them without a name.
 
 mod connection;
+mod lease;
+mod load;
+mod nodes;
 mod pairs;
 mod prefect;
 mod restart;
@@ -19,8 +22,13 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A benchmark: its name, and what runs it with the binary under test.
 type Bench = (&'static str, fn(&str) -> Result<()>);
 
-const BENCHES: &[Bench] =
-    &[("pairs", pairs::run), ("wakeup", wakeup::run), ("restart", restart::run), ("prefect", prefect::run)];
+const BENCHES: &[Bench] = &[
+    ("pairs", pairs::run),
+    ("wakeup", wakeup::run),
+    ("restart", restart::run),
+    ("nodes", nodes::run),
+    ("prefect", prefect::run),
+];
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);

@@ -21,11 +21,20 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 impl Server {
     /// Starts a server with these flags on the data in `folder` and waits until it is ready.
     pub async fn start(binary: &str, folder: &Path, flags: &[&str]) -> Result<Server> {
+        let folder = folder.to_str().ok_or("the folder's name is not UTF-8")?;
+        Server::start_on(binary, &[&["--data", folder], flags].concat()).await
+    }
+
+    /// Starts a node on a database that it shares, and waits until it is ready.
+    pub async fn start_node(binary: &str, database: &str) -> Result<Server> {
+        Server::start_on(binary, &["--database", database]).await
+    }
+
+    async fn start_on(binary: &str, flags: &[&str]) -> Result<Server> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let host = format!("127.0.0.1:{port}");
         let child = Command::new(binary)
-            .args(["serve", "--listen", &host, "--data"])
-            .arg(folder)
+            .args(["serve", "--listen", &host])
             // Other listeners only where a flag asks for them.
             .env("ADMIT_PREFECT", "off")
             .args(flags)
