@@ -174,7 +174,14 @@ fn what_is_wrong_is_said_in_the_words_of_the_command_line() {
         &["no limit 'none'", "admit limit set NAME --max N"],
         "if_missing",
     );
-    check(&["limit", "set", "a", "--max", "99999999999"], &["4294967295"], "");
+    check(&["limit", "set", "a", "--max", "99999999999"], &["1000000000"], "4294967295");
+    check(&["limit", "set", "a", "--max", "-1"], &["-1", "1000000000"], "unexpected");
+    check(&["acquire", "a", "--key", "k", "--max", "2000000000", "--ttl", "1m"], &["1000000000"], "");
+    for decay in ["0", "-2", "1e-10", "5e9"] {
+        let decay = ["limit", "set", "a", "--max", "1", "--decay", decay];
+        check(&decay, &["0.000000001 to 1000000000 slots per second"], "above 0");
+    }
+    check(&["limit", "set", "a", "--max", "1", "--decay", "much"], &["'much'", "like 0.5"], "");
     check(&["limit", "set", "", "--max", "1"], &["a value is required"], "/api/v1");
     check(&["acquire", "a", "--ttl", "0.5s"], &["whole number", "250ms"], "no unit");
     check(&["run", "a", "--ttl", "500ms", "--", "true"], &["--ttl", "1s to 7d"], "ttl_ms");

@@ -99,6 +99,10 @@ fn for_people(message: &str) -> String {
         named if named.starts_with("struct ") => "an object",
         other => other,
     };
+    // The value itself is named anyway.
+    if expected.starts_with("a whole number") {
+        return expected.to_owned();
+    }
     format!("{wrong}expected {expected}")
 }
 

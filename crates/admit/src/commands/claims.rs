@@ -2,8 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use admit_client::Claim;
+use admit_client::{Claim, LimitSpec};
 use clap::Args;
+use clap::builder::RangedI64ValueParser;
+
+/// Reads a number of slots, at least so many.
+pub fn slots_from(min: u32) -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(min)..=i64::from(LimitSpec::MAX_SLOTS))
+}
 
 /// The options that make up the claims of a request.
 #[derive(Debug, Args)]
@@ -12,13 +18,13 @@ pub struct ClaimArgs {
     #[arg(required_unless_present = "max")]
     pub limit: Option<String>,
     /// How many slots
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = slots_from(1))]
     pub slots: u32,
     /// Count on this key under LIMIT's terms: each key has the limit for itself
     #[arg(long, value_name = "K")]
     pub key: Option<String>,
     /// How many slots key K has: no limit has to be defined
-    #[arg(long, value_name = "N", requires = "key", value_parser = clap::value_parser!(u32).range(0..))]
+    #[arg(long, value_name = "N", requires = "key", allow_negative_numbers = true, value_parser = slots_from(0))]
     pub max: Option<u32>,
 }
 

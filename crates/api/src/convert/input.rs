@@ -4,8 +4,8 @@
 use admit_http::Problem;
 use admit_kernel::{
     Acquire, Claim, Counts, IfMissing, Limit, MAX_CLAIMS, MAX_DECAY_NANO, MAX_LABELS, MAX_PATTERNS,
-    MAX_SLOTS, MAX_TEXT_BYTES, MAX_TTL_MS, MAX_WAIT_MS, MAX_WINDOW_MS, MIN_TTL_MS, Mode, Name, OnFull,
-    Patience, Refill, Terms, TermsRef, Time,
+    MAX_SLOTS, MAX_TEXT_BYTES, MAX_TICKETS, MAX_TTL_MS, MAX_WAIT_MS, MAX_WINDOW_MS, MIN_TTL_MS, Mode, Name,
+    OnFull, Patience, Refill, Terms, TermsRef, Time,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -161,7 +161,7 @@ pub(crate) fn limit(input: wire::LimitInput, in_path: &Name, source: Option<Name
             wire::Mode::Off => Mode::Off,
         },
         on_full: on_full(input.on_full),
-        max_len: input.queue.max_len,
+        max_len: count("queue.max_len", input.queue.max_len, 0, MAX_TICKETS, "tickets")?,
         max_wait_ms: input
             .queue
             .max_wait_ms
@@ -202,19 +202,25 @@ pub(crate) fn ttl(field: &str, ms: u64) -> Result<u64, Problem> {
     within(field, ms, MIN_TTL_MS, MAX_TTL_MS)
 }
 
-/// A whole number within bounds.
-pub(crate) fn within(field: &str, value: u64, min: u64, max: u64) -> Result<u64, Problem> {
-    if (min..=max).contains(&value) {
-        Ok(value)
-    } else {
-        Err(invalid(field, value, &format!("{min} to {max}")))
+/// Milliseconds within bounds.
+pub(crate) fn within(field: &str, ms: u64, min: u64, max: u64) -> Result<u64, Problem> {
+    if (min..=max).contains(&ms) {
+        return Ok(ms);
     }
+    let units = [("days", 86_400_000), ("hours", 3_600_000), ("minutes", 60_000), ("seconds", 1_000)];
+    let unit = units.into_iter().find(|(_, length)| max.is_multiple_of(*length));
+    let longest = unit.map_or(String::new(), |(unit, length)| format!(" (at most {} {unit})", max / length));
+    Err(invalid(field, ms, &format!("{min} to {max} ms{longest}")))
 }
 
-/// A number of slots. The wire takes any number, so that one beyond the bound is told the bound.
+/// So many slots, or what else is counted. The wire takes any number, so that one beyond the bound is told it.
+fn count(field: &str, value: u64, min: u32, max: u32, what: &str) -> Result<u32, Problem> {
+    let count = u32::try_from(value).ok().filter(|count| (min..=max).contains(count));
+    count.ok_or_else(|| invalid(field, value, &format!("{min} to {max} {what}")))
+}
+
 fn slots(field: &str, value: u64, min: u32) -> Result<u32, Problem> {
-    let slots = u32::try_from(value).ok().filter(|slots| (min..=MAX_SLOTS).contains(slots));
-    slots.ok_or_else(|| invalid(field, value, &format!("{min} to {MAX_SLOTS} slots")))
+    count(field, value, min, MAX_SLOTS, "slots")
 }
 
 fn text(field: &str, text: &str) -> Result<Name, Problem> {

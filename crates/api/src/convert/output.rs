@@ -203,7 +203,7 @@ pub(crate) fn limit_body(limit: &Limit, state: &State, now: Time) -> wire::Limit
             OnFull::CancelOldest => wire::OnFull::CancelOldest,
             OnFull::Reject => wire::OnFull::Reject,
         },
-        queue: wire::QueueBody { max_len: limit.max_len, max_wait_ms: limit.max_wait_ms },
+        queue: wire::QueueBody { max_len: u64::from(limit.max_len), max_wait_ms: limit.max_wait_ms },
         description: limit.description.clone(),
         source: limit.source.to_string(),
         revision: limit.revision,

@@ -168,14 +168,15 @@ pub enum OnFull {
 #[serde(deny_unknown_fields, default)]
 pub struct QueueBody {
     /// How many tickets.
-    pub max_len: u32,
+    #[schema(maximum = 1_000_000)]
+    pub max_len: u64,
     /// For how long at most, in milliseconds; null: as long as the request says.
     pub max_wait_ms: Option<u64>,
 }
 
 impl Default for QueueBody {
     fn default() -> QueueBody {
-        QueueBody { max_len: admit_kernel::DEFAULT_MAX_LEN, max_wait_ms: None }
+        QueueBody { max_len: u64::from(admit_kernel::DEFAULT_MAX_LEN), max_wait_ms: None }
     }
 }
 

@@ -112,14 +112,19 @@ fn a_bound_is_named_at_both_ends() {
     put(r#"{"max":4294967296}"#, "0 to 1000000000 slots");
     put(r#"{"max":99999999999}"#, "0 to 1000000000 slots");
     put(r#"{"max":99999999999999999999999}"#, "below 2^64");
+    put(r#"{"max":-1}"#, "`max` is -1: a whole number from 0 up");
+    put(r#"{"max":1.5}"#, "`max` is 1.5: a whole number from 0 up");
     put(r#"{"max":1,"decay_per_second":1e-10}"#, "0.000000001 to 1000000000 slots per second");
-    put(r#"{"max":1,"queue":{"max_len":4294967296}}"#, "from 0 to 4294967295");
-    put(r#"{"max":1,"window":{"ms":99999999999}}"#, "1 to 2678400000");
+    put(r#"{"max":1,"queue":{"max_len":4294967296}}"#, "0 to 1000000 tickets");
+    put(r#"{"max":1,"queue":{"max_len":1000001}}"#, "`queue.max_len` is 1000001: 0 to 1000000 tickets");
+    put(r#"{"max":1,"queue":{"max_wait_ms":0}}"#, "1 to 2678400000 ms (at most 31 days)");
+    put(r#"{"max":1,"window":{"ms":99999999999}}"#, "1 to 2678400000 ms (at most 31 days)");
     let acquire = |body: &str, bound: &str| check("POST", "/api/v1/leases", body, bound);
     acquire(r#"{"claims":[{"limit":"x","slots":4294967297}]}"#, "1 to 1000000000 slots");
     acquire(r#"{"claims":[{"key":"x","max":1099511627776}]}"#, "0 to 1000000000 slots");
     acquire(r#"{"claims":[],"priority":1099511627776}"#, "from -2147483648 to 2147483647");
-    acquire(r#"{"claims":[{"limit":"x"}],"ttl_ms":1}"#, "1000 to 604800000");
+    acquire(r#"{"claims":[{"limit":"x"}],"ttl_ms":1}"#, "1000 to 604800000 ms (at most 7 days)");
+    acquire(r#"{"claims":[{"limit":"x"}],"wait_ms":600001}"#, "0 to 600000 ms (at most 10 minutes)");
     check("PUT", "/api/v1/limits/", r#"{"max":1}"#, "a name or id is missing");
 }
 

@@ -36,6 +36,9 @@ pub struct LimitSpec {
 }
 
 impl LimitSpec {
+    /// The most slots that a limit or a claim may have.
+    pub const MAX_SLOTS: u32 = 1_000_000_000;
+
     /// A limit of so many slots that come back by release, with the defaults for the rest.
     #[must_use]
     pub fn new(name: &str, max: u32) -> LimitSpec {

@@ -308,7 +308,7 @@ fn check(acquire: &Acquire) -> Result<(), Denial> {
         check_name("claims.key", &claim.key)?;
         claim.terms.limit().map_or(Ok(()), |name| check_name("claims.limit", name))?;
         if claim.slots == 0 || claim.slots > MAX_SLOTS {
-            return invalid("claims.slots", format!("is {}; give 1 to {MAX_SLOTS}", claim.slots));
+            return invalid("claims.slots", format!("is {}; give 1 to {MAX_SLOTS} slots", claim.slots));
         }
         if let TermsRef::Inline(terms) = &claim.terms {
             check_terms(terms)?;
@@ -321,12 +321,12 @@ fn check(acquire: &Acquire) -> Result<(), Denial> {
         Patience::For { wait_ms: ms } | Patience::Polled { poll_ttl_ms: ms }
             if ms == 0 || ms > MAX_WAIT_MS =>
         {
-            return invalid("wait_ms", format!("is {ms}; give 1 to {MAX_WAIT_MS}"));
+            return invalid("wait_ms", format!("is {ms}; give 1 to {MAX_WAIT_MS} ms"));
         }
         _ => {}
     }
     if let Some(ms) = acquire.claim_ms.filter(|ms| !(1..=MAX_TTL_MS).contains(ms)) {
-        return invalid("claim_ms", format!("is {ms}; give 1 to {MAX_TTL_MS}"));
+        return invalid("claim_ms", format!("is {ms}; give 1 to {MAX_TTL_MS} ms"));
     }
     acquire.group.as_ref().map_or(Ok(()), |group| check_name("group", group))?;
     let texts = acquire.labels.iter().flat_map(|(name, value)| [name, value]).chain(&acquire.holder);
@@ -342,7 +342,7 @@ fn check(acquire: &Acquire) -> Result<(), Denial> {
 pub(super) fn wrong_ttl(ms: u64) -> Option<String> {
     let fits = (MIN_TTL_MS..=MAX_TTL_MS).contains(&ms);
     (!fits).then(|| {
-        format!("is {ms}; give {MIN_TTL_MS} to {MAX_TTL_MS}, or null for a lease that does not expire")
+        format!("is {ms}; give {MIN_TTL_MS} to {MAX_TTL_MS} ms, or null for a lease that does not expire")
     })
 }
 
@@ -363,15 +363,18 @@ pub(super) fn check_name(field: &'static str, name: &str) -> Result<(), Denial> 
 /// Whether terms are within their bounds.
 pub(super) fn check_terms(terms: &crate::Terms) -> Result<(), Denial> {
     if terms.max > MAX_SLOTS {
-        let reason = format!("is {}; give at most {MAX_SLOTS}", terms.max);
+        let reason = format!("is {}; give 0 to {MAX_SLOTS} slots", terms.max);
         return Err(Denial::Invalid { field: "max", reason });
     }
     match terms.refill {
-        Refill::Window { ms, .. } if ms == 0 || ms > MAX_WINDOW_MS => {
-            Err(Denial::Invalid { field: "window.ms", reason: format!("is {ms}; give 1 to {MAX_WINDOW_MS}") })
-        }
+        Refill::Window { ms, .. } if ms == 0 || ms > MAX_WINDOW_MS => Err(Denial::Invalid {
+            field: "window.ms",
+            reason: format!("is {ms}; give 1 to {MAX_WINDOW_MS} ms"),
+        }),
         Refill::Decay { nano_per_second } if nano_per_second == 0 || nano_per_second > MAX_DECAY_NANO => {
-            let reason = format!("is {nano_per_second}e-9; give more than 0 and at most {MAX_SLOTS}");
+            let reason = format!(
+                "is {nano_per_second} billionths of a slot per second; give 1 (a slot in 31.7 years) to {MAX_DECAY_NANO}"
+            );
             Err(Denial::Invalid { field: "decay_per_second", reason })
         }
         _ => Ok(()),

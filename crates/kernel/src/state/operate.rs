@@ -142,7 +142,7 @@ impl Turn<'_> {
     pub(super) fn set_usage(&mut self, name: &Name, id: Uuid, used: u32) -> Outcome {
         let Some(limit) = self.state.limit(name).cloned() else { return Outcome::UnknownLimit };
         if used > MAX_SLOTS {
-            let reason = format!("is {used}; give at most {MAX_SLOTS}");
+            let reason = format!("is {used}; give 0 to {MAX_SLOTS} slots");
             return denied(Denial::Invalid { field: "used", reason });
         }
         if self.state.ids.get(id).is_some() {
@@ -246,11 +246,11 @@ fn check_limit(limit: &Limit) -> Result<(), Denial> {
     }
     limit.patterns.iter().try_for_each(|pattern| check_name("match", pattern))?;
     if limit.max_len > crate::MAX_TICKETS {
-        let reason = format!("is {}; give at most {}", limit.max_len, crate::MAX_TICKETS);
+        let reason = format!("is {}; give 0 to {} tickets", limit.max_len, crate::MAX_TICKETS);
         return Err(Denial::Invalid { field: "queue.max_len", reason });
     }
     if let Some(ms) = limit.max_wait_ms.filter(|ms| !(1..=crate::MAX_WAIT_MS).contains(ms)) {
-        let reason = format!("is {ms}; give 1 to {}", crate::MAX_WAIT_MS);
+        let reason = format!("is {ms}; give 1 to {} ms", crate::MAX_WAIT_MS);
         return Err(Denial::Invalid { field: "queue.max_wait_ms", reason });
     }
     if limit.description.len() > MAX_TEXT_BYTES {

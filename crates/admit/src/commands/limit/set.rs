@@ -4,6 +4,7 @@ use admit_client::{Counts, Expected, LimitSpec, Mode, OnFull, Window};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as ClapArgs, ValueEnum};
 
+use crate::commands::claims::slots_from;
 use crate::duration;
 use crate::exit::{Failure, Outcome};
 use crate::remote;
@@ -15,7 +16,7 @@ pub struct Args {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// Slots that may be in use at once; 0 closes it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = slots_from(0))]
     max: Option<u32>,
     /// Count over this span of the past; `none`: slots come back on release
     #[arg(long, value_name = "DURATION", value_parser = none_or_ms, conflicts_with = "decay")]
@@ -24,7 +25,7 @@ pub struct Args {
     #[arg(long, requires = "window")]
     counts: Option<CountsArg>,
     /// Slots that come back per second, instead of on release; `none`: on release
-    #[arg(long, value_name = "R", value_parser = none_or_rate)]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, value_parser = none_or_rate)]
     decay: Option<OrNone<f64>>,
     /// Every claim on a key that fits this pattern counts here too (`*` within a segment, `**` across);
     /// '' removes all patterns
@@ -58,8 +59,9 @@ fn none_or_ms(text: &str) -> Result<OrNone<u64>, String> {
 fn none_or_rate(text: &str) -> Result<OrNone<f64>, String> {
     match text.parse::<f64>() {
         _ if text == "none" => Ok(OrNone(None)),
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(OrNone(Some(rate))),
-        _ => Err("it must be slots per second above 0, like 0.5, or none".to_owned()),
+        // What rates there may be the server knows.
+        Ok(rate) if rate.is_finite() => Ok(OrNone(Some(rate))),
+        _ => Err("it must be slots per second, like 0.5, or none".to_owned()),
     }
 }
 
