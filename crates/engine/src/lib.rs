@@ -27,6 +27,7 @@
 //! without threads, for whoever wants to drive it step by step.
 
 mod batch;
+mod check;
 mod clock;
 mod config;
 mod core;
@@ -45,9 +46,10 @@ mod subscription;
 mod waiters;
 
 pub use admit_store::{
-    Durability, Keep, Load, Migration, Node, NodeInfo, PostgresConfig, Report, Row, Value, Write, check,
+    Durability, Keep, Load, Migration, Node, NodeInfo, PostgresConfig, Report, Row, TableCheck, Value, Write,
 };
 pub use batch::{Batch, Committed, MAX_BATCH, MAX_BATCH_BYTES, Op, Rows};
+pub use check::{Verdict, check};
 pub use clock::{Clock, SystemClock};
 pub use config::{Bounds, Config, Home};
 pub use core::{Core, Options};

@@ -38,7 +38,7 @@ fn shutdown_frees_the_folder_and_refuses_what_comes_later() {
     block_on(engine.shutdown()).unwrap();
     assert_eq!(block_on(waiter).unwrap_err(), Error::Stopping);
     assert_eq!(block_on(engine.execute(Command::Tick)).unwrap_err(), Error::Stopping);
-    assert_eq!(check(folder.path()).unwrap().snapshots.len(), 1, "a snapshot at the end");
+    assert_eq!(check(home(&folder), &[], &[]).unwrap().log.snapshots.len(), 1, "a snapshot at the end");
     open(&folder);
 }
 
@@ -77,8 +77,10 @@ fn compaction_keeps_the_history_asked_for() {
     assert!(live.stats().snapshots >= 3, "{:?}", live.stats().snapshots);
     let before = live.state().unwrap().snapshot();
     drop(live);
-    let report = check(folder.path()).unwrap();
-    assert_eq!(report.problems, [""; 0]);
+    let verdict = check(home(&folder), &[], &[]).unwrap();
+    assert_eq!(verdict.problems, [""; 0]);
+    assert!(verdict.agreed > 1, "{verdict:?}");
+    let report = verdict.log;
     assert!(report.first_seq > 1, "nothing was dropped");
     assert!(report.first_seq <= report.snapshots[1] + 1, "{report:?}");
     let mut live = core(&folder, &hands, options).unwrap();

@@ -3,6 +3,8 @@
 
 #[path = "bounds.rs"]
 mod bounds;
+#[path = "check.rs"]
+mod check;
 #[path = "failures.rs"]
 mod failures;
 #[path = "recovery.rs"]

@@ -403,6 +403,7 @@ fn check_copies(watched: &Watched, (snapshot, logged, steps): (Snapshot, usize, 
     }
     assert_eq!(events.len(), log[logged..].len());
     assert_eq!(restored.snapshot(), end, "the restored");
+    assert_eq!(watched.world.state.problems(), [""; 0]);
 }
 
 /// Schedules of one run: some seconds of them, or as many as `PROPTEST_CASES` says.

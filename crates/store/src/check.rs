@@ -13,6 +13,8 @@ pub trait Source {
     fn storage_problems(&mut self) -> Result<Vec<String>, Error>;
     /// How far the tables of each component are.
     fn versions(&mut self) -> Result<Vec<(String, u32)>, Error>;
+    /// How far this program brings the store's own.
+    fn own_version(&self) -> u32;
     /// The end of the log.
     fn head(&mut self) -> Result<Head, Error>;
     /// The oldest record that is kept; none: there is none.
@@ -25,6 +27,23 @@ pub trait Source {
     fn snapshot_bytes(&mut self, seq: u64) -> Result<Vec<u8>, Error>;
     /// A handle to read rows with.
     fn reader(&self) -> Result<Box<dyn Reader>, Error>;
+}
+
+/// What can be judged of a table: a query that gives what is wrong in it, and nothing where all is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableCheck {
+    /// What is wrong with what the query names.
+    pub problem: &'static str,
+    /// The query: its first column is a name; it has a LIMIT.
+    pub sql: &'static str,
+}
+
+impl TableCheck {
+    /// What it finds.
+    pub fn run(&self, reader: &dyn Reader) -> Result<Vec<String>, Error> {
+        let rows = reader.query(self.sql, &[])?;
+        rows.iter().map(|row| Ok(format!("{}: {}", row.text(0)?, self.problem))).collect()
+    }
 }
 
 /// What is said of a snapshot beside its bytes.

@@ -20,7 +20,7 @@ mod sqlite;
 mod store;
 mod value;
 
-pub use check::{Listed, Report, Source, check_log};
+pub use check::{Listed, Report, Source, TableCheck, check_log};
 pub use error::Error;
 pub use lock::FolderLock;
 pub use migration::Migration;

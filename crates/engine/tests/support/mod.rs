@@ -48,10 +48,13 @@ pub fn tamper(folder: &TempDir, sql: &str) {
     }
 }
 
+/// Where the log of this folder is.
+pub fn home(folder: &TempDir) -> Home {
+    if on_postgres() { Home::Postgres(database(folder)) } else { Home::Folder(folder.path().to_owned()) }
+}
+
 pub fn open(folder: &TempDir) -> Engine {
-    let home =
-        if on_postgres() { Home::Postgres(database(folder)) } else { Home::Folder(folder.path().to_owned()) };
-    Engine::open(Config::at(home)).unwrap()
+    Engine::open(Config::at(home(folder))).unwrap()
 }
 
 pub fn id(n: u128) -> Uuid {

@@ -8,6 +8,7 @@
 mod acquire;
 mod apply;
 mod blocked;
+mod check;
 mod eta;
 mod history;
 mod ids;

@@ -125,5 +125,6 @@ impl World {
         assert_eq!(restored.snapshot(), snapshot, "restored snapshot");
         assert_eq!(restored.digest(), self.state.digest(), "digest of the restored");
         assert_eq!(restored.next_due(), replayed.next_due(), "timers of the restored");
+        assert_eq!(self.state.problems(), [""; 0]);
     }
 }

@@ -81,6 +81,10 @@ impl Source for PostgresSource {
         self.read(async |session| migrate::found(session).await)
     }
 
+    fn own_version(&self) -> u32 {
+        migrate::OWN.iter().map(|step| step.version).max().unwrap_or(0)
+    }
+
     fn head(&mut self) -> Result<Head, Error> {
         self.read(async |session| Ok(log::end(session).await?.head))
     }

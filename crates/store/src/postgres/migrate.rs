@@ -12,19 +12,21 @@ use crate::{Error, Migration};
 /// How often two nodes that create the same thing at once may get in each other's way.
 const MAX_TRIES: usize = 5;
 
+/// The store's own tables.
+pub(super) const OWN: [Migration; 4] = [
+    Migration { component: "store", version: 1, sql: log::SCHEMA },
+    Migration { component: "store", version: 2, sql: snapshots::SCHEMA },
+    Migration { component: "store", version: 3, sql: nodes::SCHEMA },
+    Migration { component: "store", version: 4, sql: flush::SCHEMA },
+];
+
 /// Runs what is missing of the store's own migrations, then of those given.
 pub(super) async fn run(
     session: &Session,
     config: &PostgresConfig,
     migrations: &[Migration],
 ) -> Result<(), Error> {
-    let own = [
-        Migration { component: "store", version: 1, sql: log::SCHEMA },
-        Migration { component: "store", version: 2, sql: snapshots::SCHEMA },
-        Migration { component: "store", version: 3, sql: nodes::SCHEMA },
-        Migration { component: "store", version: 4, sql: flush::SCHEMA },
-    ];
-    let all: Vec<&Migration> = own.iter().chain(migrations).collect();
+    let all: Vec<&Migration> = OWN.iter().chain(migrations).collect();
     let mut tries = 1;
     let found = loop {
         match versions(session, config).await {

@@ -54,6 +54,10 @@ impl Source for SqliteSource {
         migrate::versions(&self.connection)
     }
 
+    fn own_version(&self) -> u32 {
+        migrate::OWN.iter().map(|step| step.version).max().unwrap_or(0)
+    }
+
     fn head(&mut self) -> Result<Head, Error> {
         Ok(log::end(&self.connection)?.head)
     }

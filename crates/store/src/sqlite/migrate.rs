@@ -5,6 +5,12 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use super::{error, log, snapshots};
 use crate::{Error, Migration};
 
+/// The store's own tables.
+pub(super) const OWN: [Migration; 2] = [
+    Migration { component: "store", version: 1, sql: log::SCHEMA },
+    Migration { component: "store", version: 2, sql: snapshots::SCHEMA },
+];
+
 /// Runs what is missing of the store's own migrations, then of those given.
 pub(super) fn run(connection: &mut Connection, migrations: &[Migration]) -> Result<(), Error> {
     connection
@@ -13,11 +19,7 @@ pub(super) fn run(connection: &mut Connection, migrations: &[Migration]) -> Resu
                 component TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL) STRICT",
         )
         .map_err(error::opening)?;
-    let own = [
-        Migration { component: "store", version: 1, sql: log::SCHEMA },
-        Migration { component: "store", version: 2, sql: snapshots::SCHEMA },
-    ];
-    let all = || own.iter().chain(migrations);
+    let all = || OWN.iter().chain(migrations);
     for (component, found) in versions(connection)? {
         let known = all().filter(|step| step.component == component).map(|step| step.version).max();
         if let Some(known) = known.filter(|known| found > *known) {
