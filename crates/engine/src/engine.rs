@@ -36,6 +36,7 @@ struct Handle {
     subscribers: broadcast::WeakSender<Committed>,
     queries: Queries,
     info: NodeInfo,
+    is_shared: bool,
     bounds: Bounds,
     callers: AtomicU64,
     ended: watch::Receiver<Option<Result<(), Error>>>,
@@ -93,6 +94,7 @@ impl Engine {
         let poked = Arc::clone(&inbox);
         core.watch(Box::new(move || poked.poke()))?;
         let records = broadcast::Sender::new(bounds.subscriber_lag);
+        let is_shared = core.is_shared();
         // The service alone keeps it: when that ends, so do the subscriptions.
         let subscribers = records.downgrade();
         let service = Service::new(core, Arc::clone(&inbox), Arc::clone(&now), records, bounds.waiters);
@@ -115,6 +117,7 @@ impl Engine {
             subscribers,
             queries,
             info,
+            is_shared,
             bounds,
             callers: AtomicU64::new(0),
             ended,
@@ -228,6 +231,12 @@ impl Engine {
         let Stats { seq, load, .. } = self.stats().await?;
         let info = self.handle.info.clone();
         Ok(vec![Node { info, applied_seq: seq, behind: 0, seen_ms_ago: 0, is_live: true, load }])
+    }
+
+    /// Whether other nodes may use the log, too.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.handle.is_shared
     }
 
     /// The number of this node.
