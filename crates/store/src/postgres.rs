@@ -134,6 +134,16 @@ impl PostgresStore {
         result
     }
 
+    /// A connection that died while it was idle costs a new one, not what was to be done over it.
+    fn again_if_it_died<T>(
+        &mut self,
+        mut call: impl FnMut(&mut PostgresStore) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let was_linked = self.link.is_some();
+        let first = call(self);
+        if first.is_err() && was_linked && self.link.is_none() { call(self) } else { first }
+    }
+
     /// The same in a transaction, which ends with it.
     fn transact<T>(
         &mut self,
@@ -293,13 +303,8 @@ impl Store for PostgresStore {
     }
 
     fn begin(&mut self, applied: &Head) -> Result<Begin, Error> {
-        let was_linked = self.link.is_some();
-        let mut begun = self.try_begin(applied);
-        // A connection that died while it was idle costs a new one, not the batch.
-        if self.link.is_none() && was_linked {
-            begun = self.try_begin(applied);
-        }
-        let missed = begun.map_err(Failure::outside_commit)?;
+        let missed =
+            self.again_if_it_died(|store| store.try_begin(applied)).map_err(Failure::outside_commit)?;
         let now_ms = self.begun.as_ref().map(|(begun, _)| begun.now_ms.max(0).cast_unsigned());
         Ok(Begin { now_ms, missed })
     }
@@ -377,10 +382,13 @@ impl Store for PostgresStore {
     }
 
     fn missed(&mut self, applied: &Head) -> Result<Vec<Record>, Error> {
-        let missed = self.talk(async |link| log::missed(&link.session, &link.statements, applied).await);
-        if missed.is_err() {
-            self.undo();
-        }
+        let missed = self.again_if_it_died(|store| {
+            let missed = store.talk(async |link| log::missed(&link.session, &link.statements, applied).await);
+            if missed.is_err() {
+                store.undo();
+            }
+            missed
+        });
         let (missed, end) = missed.map_err(Failure::outside_commit)?;
         self.note_seen(&end, !missed.is_empty());
         // The log may have gone on between the two readings.

@@ -143,7 +143,10 @@ fn is_broken(error: &tokio_postgres::Error) -> bool {
 
 /// A commit answered with one of these did not happen.
 fn was_refused(told: &DbError) -> bool {
-    class(told.code()) == "40" && *told.code() != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+    let never = [SqlState::DISK_FULL, SqlState::READ_ONLY_SQL_TRANSACTION];
+    let is_serialization =
+        class(told.code()) == "40" && *told.code() != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN;
+    is_serialization || never.contains(told.code())
 }
 
 fn by_code(told: &DbError) -> Error {
