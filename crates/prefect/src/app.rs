@@ -90,7 +90,7 @@ impl Prefect {
     pub async fn open(engine: Engine, tokens: Arc<Tokens>, options: Options) -> Result<Prefect, Error> {
         let options = Options { hold: options.hold.min(MAX_HOLD), ..options };
         let registry = Registry::load(&engine).await?;
-        let (places, lost) = (Places::default(), LostPlaces::new(&engine).await?);
+        let (places, lost) = (Places::default(), LostPlaces::new(&engine));
         let decrements = tokio::sync::Mutex::new(());
         Ok(Prefect {
             shared: Arc::new(Shared { engine, tokens, registry, places, lost, options, decrements }),

@@ -35,13 +35,8 @@ pub(crate) struct LostPlaces {
 
 impl LostPlaces {
     /// Those that there are from now on.
-    ///
-    /// # Errors
-    /// When it cannot be known whether there are other nodes.
-    pub(crate) async fn new(engine: &Engine) -> Result<LostPlaces, Error> {
-        // Only who can have others beside it has a name.
-        let is_alone = engine.nodes().await?.iter().all(|node| node.info.name.is_empty());
-        Ok(LostPlaces { own: Arc::default(), is_alone, begun: Instant::now() })
+    pub(crate) fn new(engine: &Engine) -> LostPlaces {
+        LostPlaces { own: Arc::default(), is_alone: !engine.is_shared(), begun: Instant::now() }
     }
 
     /// Says that this id, which is new, is that of a place of this server.
