@@ -24,9 +24,14 @@ pub(crate) const POLL_TTL_MS: u64 = 10_000;
 /// How long a grant stays that nobody takes note of, and its slot with it. Whoever waits does so at once; it is the
 /// tickets of a server that is gone that run into it, whose clients come back as late as after a hold.
 pub(crate) const CLAIM_MS: u64 = 5_000;
-/// How long after its start a server that is alone finds tickets that it does not know: by then those of before
-/// have ended, unless somebody came back for them.
+/// How long somebody who is here waits behind places whose server is gone: time for those who came back at once to
+/// be in order again, and no slot is idle for longer.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// How long a client may take to come back to the place that its server lost: it tries again after 2, 4, 8 and 16 s.
 pub(crate) const LOST_FOR: Duration = Duration::from_secs(60);
+/// A node that was seen so much less lately than this one is gone: several of its beats. Who waits on one that was
+/// only slow goes to the end of the line.
+pub(crate) const NODE_GONE_MS: u64 = 5_000;
 /// Grants back to which a lease is looked for that nobody has taken note of yet.
 pub(crate) const LOST_GRANTS: u64 = 10_000;
 /// Holders of one limit that are listed.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::bounds::{ATTEND_MS, CLAIM_MS, MAX_PLACES, PLACE_GRACE, POLL_TTL_MS};
-use crate::lost::{Lost, Own};
+use crate::lost::Lost;
 
 /// What makes two requests one waiter: the holder that both name, or else their connection; and that both ask
 /// for the same.
@@ -46,25 +46,23 @@ pub(crate) struct Place {
     id: Uuid,
     waiting: Waiting,
     is_mine: bool,
-    /// Keeps others who come back from taking it for one that was lost.
-    _own: Own,
 }
 
 impl Place {
     /// Gets in line, or past it.
-    pub(crate) fn take(engine: &Engine, acquire: Acquire, own: Own) -> Place {
+    pub(crate) fn take(engine: &Engine, acquire: Acquire) -> Place {
         let id = acquire.id;
         let asked = engine.clone();
         let waiting = Box::pin(async move {
             let outcome = asked.acquire(acquire, ATTEND_MS).await?;
             attend(&asked, id, outcome).await
         });
-        Place { engine: engine.clone(), id, waiting, is_mine: true, _own: own }
+        Place { engine: engine.clone(), id, waiting, is_mine: true }
     }
 
     /// Gets in line where a ticket stands that nobody attends to any more, and takes that one out. With an id of its
     /// own: whoever else still has the old one, like a node that was thought to be gone, finds that it has ended.
-    pub(crate) fn take_up(engine: &Engine, acquire: Acquire, own: Own, lost: Lost) -> Place {
+    pub(crate) fn take_up(engine: &Engine, acquire: Acquire, lost: Lost) -> Place {
         let id = acquire.id;
         let acquire = Acquire { age: Some(lost.age), ..acquire };
         let asked = engine.clone();
@@ -82,7 +80,7 @@ impl Place {
             };
             attend(&asked, id, outcome).await
         });
-        Place { engine: engine.clone(), id, waiting, is_mine: true, _own: own }
+        Place { engine: engine.clone(), id, waiting, is_mine: true }
     }
 
     /// The same place for another request.

@@ -93,7 +93,7 @@ impl Prefect {
             rate: take.term == Term::Rate,
             holder: take.holder.clone(),
             patience: Patience::None,
-            ..Acquire::new(Uuid::now_v7(), claims.clone())
+            ..Acquire::new(self.lost.new_id(), claims.clone())
         };
         if take.term == Term::Unheld {
             acquire.labels.insert(NO_LEASE.into(), "true".into());
@@ -118,18 +118,18 @@ impl Prefect {
             Some(place) => place.resume(),
             None => self.enter(&waiter, acquire.clone(), somebody_waits).await?,
         };
-        let mut outcome = place.wait_until(until).await;
+        let mut outcome = self.wait_until(&mut place, until).await;
         match &outcome {
             // It ended between the two requests; unless another node has it, this is the back of the line.
             Some(Ok(Outcome::Denied(_) | Outcome::UnknownId)) if had_place => {
-                place = self.enter(&waiter, again(acquire), true).await?;
-                outcome = place.wait_until(until).await;
+                place = self.enter(&waiter, self.again(acquire), true).await?;
+                outcome = self.wait_until(&mut place, until).await;
             }
             // The same holder asked for the same on another node and goes in its place, so this one goes in the
             // other's: at the back of the line.
             Some(Ok(Outcome::Denied(denial))) if is_withdrawn(denial) => {
-                place = self.queue(again(acquire));
-                outcome = place.wait_until(until).await;
+                place = self.queue(self.again(acquire));
+                outcome = self.wait_until(&mut place, until).await;
             }
             _ => {}
         }
@@ -153,18 +153,32 @@ impl Prefect {
     async fn enter(&self, waiter: &Waiter, acquire: Acquire, somebody_waits: bool) -> Result<Place, Error> {
         let lost = match self.options.hold.is_zero() {
             true => None,
-            false => self.lost.find(&self.engine, waiter, somebody_waits).await?,
+            false => self.lost.take(waiter, somebody_waits).await?,
         };
         let Some(lost) = lost else { return Ok(self.queue(acquire)) };
-        let own = self.lost.own(acquire.id);
-        Ok(Place::take_up(&self.engine, patiently(acquire), own, lost))
+        Ok(Place::take_up(&self.engine, patiently(acquire), lost))
     }
 
     /// A place at the back of the line, or past it.
     fn queue(&self, acquire: Acquire) -> Place {
-        let own = self.lost.own(acquire.id);
         let acquire = if self.options.hold.is_zero() { acquire } else { patiently(acquire) };
-        Place::take(&self.engine, acquire, own)
+        Place::take(&self.engine, acquire)
+    }
+
+    /// The same request by another id: that of a ticket that has ended is of no use any more.
+    fn again(&self, acquire: Acquire) -> Acquire {
+        Acquire { id: self.lost.new_id(), ..acquire }
+    }
+
+    /// What comes of a place, if that is known in time.
+    async fn wait_until(&self, place: &mut Place, until: Instant) -> Option<Result<Outcome, Error>> {
+        while let Some(clear_at) = self.lost.clear_at().filter(|at| *at < until) {
+            if let Some(outcome) = place.wait_until(clear_at).await {
+                return Some(outcome);
+            }
+            self.lost.clear().await;
+        }
+        place.wait_until(until).await
     }
 
     fn denied(&self, denial: Denial) -> Full {
@@ -195,11 +209,6 @@ impl Prefect {
         self.engine.execute_all(commands).await?;
         Ok(())
     }
-}
-
-/// The same request by another id: that of a ticket that has ended is of no use any more.
-fn again(acquire: Acquire) -> Acquire {
-    Acquire { id: Uuid::now_v7(), ..acquire }
 }
 
 fn is_withdrawn(denial: &Denial) -> bool {

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use admit_testing::shared;
 use serde_json::Value;
@@ -95,9 +96,9 @@ fn a_killed_server_s_line_goes_on_in_its_order() {
     let mut back: Vec<Asked> =
         [3, 2, 1].map(|holder| Asked::slot(&admit.api, Some(holder))).into_iter().collect();
     back.reverse();
-    admit.server.wait_for("one", 1, 4);
+    // The one that did not come back has no place any more.
+    admit.server.wait_for("one", 1, 3);
     goes_in_order(&admit.api, first, back);
-    // The one that did not come back keeps no slot.
     admit.server.wait_for("one", 0, 0);
 }
 
@@ -136,11 +137,46 @@ fn who_does_not_say_who_it_is_takes_the_place_of_one_who_did_not() {
     let (first, _asked) = line(&admit, &[None, Some(2)]);
     let admit = admit.restart(libc::SIGKILL);
     let newcomer = Asked::slot(&admit.api, Some(3));
-    admit.server.wait_for("one", 1, 3);
+    admit.server.wait_for("one", 1, 1);
     let second = Asked::slot(&admit.api, Some(2));
+    admit.server.wait_for("one", 1, 2);
     let nobody = Asked::slot(&admit.api, None);
+    admit.server.wait_for("one", 1, 3);
     goes_in_order(&admit.api, first, vec![nobody, second, newcomer]);
     admit.server.wait_for("one", 0, 0);
+}
+
+#[test]
+fn those_who_do_not_come_back_keep_no_slot_from_those_who_do() {
+    for (signal, named) in [(libc::SIGKILL, true), (libc::SIGTERM, false)] {
+        let holder = |n| named.then_some(n);
+        let admit = Admit::start(&[]);
+        let (first, _asked) = line(&admit, &[1, 2, 3, 4, 5, 6].map(holder));
+        let admit = admit.restart(signal);
+        release(&admit.api, &first);
+        let begun = Instant::now();
+        let newcomer = Asked::slot(&admit.api, Some(7));
+        release(&admit.api, &newcomer.lease());
+        let waited = begun.elapsed();
+        // Each of the six would keep it for five seconds.
+        assert!(waited < Duration::from_secs(5), "{waited:?} with {signal}");
+        admit.server.wait_for("one", 0, 0);
+    }
+}
+
+#[test]
+fn who_comes_back_after_the_line_was_cleared_still_goes_first() {
+    let admit = Admit::start(&[]);
+    let (first, _asked) = line(&admit, &[Some(1), Some(2)]);
+    let admit = admit.restart(libc::SIGKILL);
+    let newcomer = Asked::slot(&admit.api, Some(3));
+    // Both places were behind the one who holds, and are taken out of line.
+    admit.server.wait_for("one", 1, 1);
+    let second = Asked::slot(&admit.api, Some(2));
+    admit.server.wait_for("one", 1, 2);
+    let early = Asked::slot(&admit.api, Some(1));
+    admit.server.wait_for("one", 1, 3);
+    goes_in_order(&admit.api, first, vec![early, second, newcomer]);
 }
 
 #[test]
@@ -186,5 +222,22 @@ fn a_poll_that_reaches_another_node_takes_its_place_up_there() {
     other.server.wait_for("one", 1, 2);
     let early = Asked::slot(&other.api, Some(1));
     goes_in_order(&other.api, first, vec![early, late]);
+    other.server.wait_for("one", 0, 0);
+}
+
+#[test]
+fn a_node_that_dies_leaves_a_line_that_goes_on() {
+    let postgres = shared();
+    let url = postgres.url(&postgres.new_schema());
+    let [mut one, other] = [(); 2].map(|()| Admit::start(&["--database", &url]));
+    let (first, asked) = line(&one, &[None; 8]);
+    one.server.stop(libc::SIGKILL);
+    drop(asked);
+    release(&other.api, &first);
+    let begun = Instant::now();
+    release(&other.api, &Asked::slot(&other.api, None).lease());
+    let waited = begun.elapsed();
+    // Each of the eight would keep it for five seconds; that the node is gone is known after as many, once.
+    assert!(waited < Duration::from_secs(20), "{waited:?}");
     other.server.wait_for("one", 0, 0);
 }

@@ -42,6 +42,11 @@ impl State {
         queue.into_iter().flat_map(|queue| queue.tickets.iter().map(|ticket| &**ticket))
     }
 
+    /// All waiting tickets, in no particular order.
+    pub fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+        self.queues.values().flat_map(|queue| queue.tickets.iter().map(|ticket| &**ticket))
+    }
+
     /// Where the waiting ticket of this id stands.
     #[must_use]
     pub fn ticket_view(&self, id: Uuid) -> Option<TicketView> {
