@@ -19,6 +19,7 @@ use crate::inbox::{Caller, Inbox, Job, Reply};
 use crate::now::Now;
 use crate::pending::Pending;
 use crate::queries::Queries;
+use crate::recover;
 use crate::service::Service;
 use crate::{Error, Stats, Subscription};
 
@@ -200,6 +201,12 @@ impl Engine {
     /// Reads rows, beside everything else that goes on. Sees what was committed before.
     pub async fn query(&self, sql: impl Into<String>, params: Vec<Value>) -> Result<Vec<Row>, Error> {
         self.handle.queries.query(sql.into(), params).await
+    }
+
+    /// Records after this one, in order, as far as the log still has them: some of them, none at its end.
+    pub async fn records_after(&self, seq: u64) -> Result<Vec<Committed>, Error> {
+        let entries = self.handle.queries.entries_after(seq).await?;
+        entries.iter().map(recover::committed).collect()
     }
 
     /// The records that are committed from now on.

@@ -5,14 +5,18 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 
-use admit_store::{Node, Reader, Row, Value};
+use admit_store::{Entry, Node, Reader, Row, Value};
 use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::inbox::Reply;
 
+/// Records that are read back at a time: a payload has a megabyte at most, and other questions wait meanwhile.
+const PAGE_RECORDS: usize = 32;
+
 enum Query {
     Rows { sql: String, params: Vec<Value>, reply: Reply<Vec<Row>> },
+    Entries { after: u64, reply: Reply<Vec<Entry>> },
     Nodes(Reply<Vec<Node>>),
 }
 
@@ -36,7 +40,10 @@ impl Queries {
                     Query::Rows { sql, params, reply } if !reply.is_closed() => {
                         drop(reply.send(reader.query(&sql, &params).map_err(Error::from)));
                     }
-                    Query::Rows { .. } => {}
+                    Query::Entries { after, reply } if !reply.is_closed() => {
+                        drop(reply.send(reader.entries_after(after, PAGE_RECORDS).map_err(Error::from)));
+                    }
+                    Query::Rows { .. } | Query::Entries { .. } => {}
                     Query::Nodes(reply) => drop(reply.send(reader.nodes().map_err(Error::from))),
                 }
             }
@@ -46,6 +53,10 @@ impl Queries {
 
     pub async fn query(&self, sql: String, params: Vec<Value>) -> Result<Vec<Row>, Error> {
         self.send(|reply| Query::Rows { sql, params, reply }).await
+    }
+
+    pub async fn entries_after(&self, after: u64) -> Result<Vec<Entry>, Error> {
+        self.send(|reply| Query::Entries { after, reply }).await
     }
 
     pub async fn nodes(&self) -> Result<Vec<Node>, Error> {

@@ -1,9 +1,10 @@
 //! The state = the newest whole snapshot + the records after it.
 
-use admit_kernel::{Event, OLDEST_FORMAT, Snapshot as Plain, State};
-use admit_store::{Head, Record, Snapshot, Store};
+use admit_kernel::{Event, OLDEST_FORMAT, Snapshot as Plain, State, Time};
+use admit_store::{Entry, Head, Record, Snapshot, Store};
 
 use crate::Error;
+use crate::batch::Committed;
 
 /// Records that are read at a time, in bytes: enough to be fast, little beside the state.
 const PAGE_BYTES: usize = 8 << 20;
@@ -73,11 +74,7 @@ pub(crate) fn replay(
     // Before anything else of it: what a newer format means by its checksum is not known here either.
     check_format(|| format!("record {seq} of the log"), format, newest)?;
     record.verify_after(head)?;
-    let events: Vec<Event> = postcard::from_bytes(&record.payload).map_err(|error| Error::Unknown {
-        seq,
-        format,
-        reason: error.to_string(),
-    })?;
+    let events = events(seq, format, &record.payload)?;
     state.replay(&events);
     if state.format() != format {
         let reason = format!("it says format {format}, the log is in format {}", state.format());
@@ -91,6 +88,16 @@ pub(crate) fn replay(
     }
     *head = record.head();
     Ok(events)
+}
+
+/// A record as it is told to those who watch.
+pub(crate) fn committed(entry: &Entry) -> Result<Committed, Error> {
+    let events = events(entry.seq, entry.format, &entry.payload)?.into();
+    Ok(Committed { seq: entry.seq, time: Time(entry.time_ms), events })
+}
+
+fn events(seq: u64, format: u16, payload: &[u8]) -> Result<Vec<Event>, Error> {
+    postcard::from_bytes(payload).map_err(|error| Error::Unknown { seq, format, reason: error.to_string() })
 }
 
 fn check_format(what: impl Fn() -> String, found: u16, newest: u16) -> Result<(), Error> {

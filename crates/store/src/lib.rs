@@ -28,5 +28,5 @@ pub use node::{Load, Node, NodeInfo};
 pub use postgres::{PostgresConfig, PostgresSource, PostgresStore};
 pub use record::{Head, Record, Snapshot};
 pub use sqlite::{Durability, SqliteSource, SqliteStore, backup, check, check_history};
-pub use store::{Begin, Keep, Reader, Store, Wake};
+pub use store::{Begin, Entry, Keep, Reader, Store, Wake};
 pub use value::{Row, Value, Write};

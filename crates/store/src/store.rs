@@ -116,10 +116,39 @@ impl Default for Keep {
     }
 }
 
+/// What a record of the log says, without what proves that it is whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The record's number.
+    pub seq: u64,
+    /// Its time, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// The format of its payload.
+    pub format: u16,
+    /// What happened.
+    pub payload: Vec<u8>,
+}
+
 /// Reads rows, from any thread; sees what is committed.
 pub trait Reader: Send {
     /// The rows that a query gives; too many of them are an error.
     fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, Error>;
+
+    /// What the log says after record `after`, in order, at most so many records.
+    fn entries_after(&self, after: u64, most: usize) -> Result<Vec<Entry>, Error> {
+        let sql = "SELECT seq, time_ms, format, payload FROM log WHERE seq > $1 ORDER BY seq LIMIT $2";
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let rows = self.query(sql, &[Value::Int(after.cast_signed()), Value::Int(most)])?;
+        let entry = |row: &Row| -> Result<Entry, Error> {
+            Ok(Entry {
+                seq: row.int(0)?.cast_unsigned(),
+                time_ms: row.int(1)?.cast_unsigned(),
+                format: u16::try_from(row.int(2)?).unwrap_or(u16::MAX),
+                payload: row.blob(3)?.to_vec(),
+            })
+        };
+        rows.iter().map(entry).collect()
+    }
 
     /// Writes a consistent copy of everything to a new file, while the store is in use.
     fn backup(&self, to: &Path) -> Result<(), Error>;

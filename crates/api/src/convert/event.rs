@@ -106,6 +106,8 @@ pub(crate) struct Subjects {
     /// Ids whose claims concern it: most events name nothing else.
     known: HashSet<Uuid>,
     order: VecDeque<Uuid>,
+    /// Whether the ends of ids of which it cannot be known any more are told: somebody may wait for them.
+    pub(crate) tells_unknown_ends: bool,
 }
 
 impl Subjects {
@@ -132,6 +134,9 @@ impl Subjects {
         }
         let Some(id) = about.id else { return false };
         if self.known.contains(&id) {
+            return true;
+        }
+        if self.tells_unknown_ends && matches!(event, Event::LeaseEnded { .. } | Event::TicketEnded { .. }) {
             return true;
         }
         let claims = about.claims.cloned().or_else(|| claims_of(id));

@@ -10,7 +10,7 @@ use admit_http::{Problem, Shutdown};
 use admit_kernel::{Claim, Event, LeaseFilter, Name};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::channel::{Channel, Sender};
 use serde::Deserialize;
@@ -29,6 +29,8 @@ const MAX_STREAMS: usize = 256;
 /// Frames that wait for a slow reader. When it is further behind than this and the engine's own bound, it is
 /// told how much it missed.
 const MAX_FRAMES: usize = 64;
+/// Records that a stream reads back at most for who comes back: further behind, a look at the state says more.
+const MAX_CAUGHT_UP: u64 = 10_000;
 /// How often a silent stream says that it lives, so that neither side keeps a dead connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -46,24 +48,38 @@ pub(super) struct EventQuery {
 /// Streams what is committed from now on, as server-sent events.
 ///
 /// `event` is the kind (`granted`, `queued`, `lease-ended`, `limit-set` ...), `data` is JSON, `id` the number of
-/// the log's record. `lagged` says that a slow reader missed records.
-#[utoipa::path(get, path = "/events", tag = "server", params(EventQuery),
+/// the log's record. Who comes back with `Last-Event-ID` goes on from there; of leases and tickets of before, a
+/// filtered stream then tells every end. `lagged` says that records were missed, by a slow reader or because the log
+/// has them no more (`missed_records`; null: it is another log).
+#[utoipa::path(get, path = "/events", tag = "server",
+    params(EventQuery, ("Last-Event-ID" = Option<u64>, Header)),
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub(super) async fn events(
     _: Acquirer,
     State(app): Shared,
+    headers: HeaderMap,
     Query(query): Query<EventQuery>,
 ) -> Result<Response, Problem> {
+    let last_id = last_id(&headers)?;
     let key = filter("key", query.key.as_deref())?;
     let limit = filter("limit", query.limit.as_deref())?;
     let place = Place::take(&app.about).ok_or_else(problems::too_many_streams)?;
     let subscription = app.engine.subscribe().map_err(problems::engine)?;
     let subjects = subjects(&app, key, limit).await?;
     let (sender, body) = Channel::<Bytes, Infallible>::new(MAX_FRAMES);
-    let stream = Stream { app, subscription, subjects, sender, _place: place };
-    tokio::spawn(stream.run());
+    let stream = Stream { app, subscription, subjects, told: 0, sender, _place: place };
+    tokio::spawn(stream.run(last_id));
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::new(body)).into_response())
+}
+
+/// The latest record that whoever comes back has seen.
+fn last_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    const NAME: &str = "last-event-id";
+    let Some(value) = headers.get(NAME) else { return Ok(None) };
+    let seen = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let wrong = || problems::invalid(NAME, String::from_utf8_lossy(value.as_bytes()), "the `id` of an event");
+    seen.map(Some).ok_or_else(wrong)
 }
 
 /// One of the streams that there may be.
@@ -100,30 +116,87 @@ struct Stream {
     app: Arc<App>,
     subscription: Subscription,
     subjects: Subjects,
+    /// The latest record that was told.
+    told: u64,
     sender: Sender<Bytes, Infallible>,
     _place: Place,
 }
 
+/// Whoever reads the stream is gone, or the server stops.
+struct Gone;
+
 impl Stream {
-    async fn run(mut self) {
+    async fn run(mut self, last_id: Option<u64>) {
         let shutdown: Shutdown = self.app.shutdown.clone();
-        let mut sent = self.sender.send_data(Bytes::from_static(b": admit\n\n")).await;
-        while sent.is_ok() {
+        tokio::select! {
+            _ = self.tell(last_id) => {}
+            () = shutdown.triggered() => {}
+        }
+    }
+
+    async fn tell(&mut self, last_id: Option<u64>) -> Result<(), Gone> {
+        self.send(": admit\n\n".to_owned()).await?;
+        if let Some(last_id) = last_id {
+            self.catch_up(last_id).await?;
+        }
+        loop {
             let frame = tokio::select! {
                 next = self.subscription.next() => match next {
+                    // What was read back from the log already.
+                    Next::Record(record) if record.seq <= self.told => continue,
                     Next::Record(record) => self.record(record).await,
-                    Next::Lagged { missed } => frame(None, "lagged", &json!({"missed_records": missed})),
-                    Next::Ended => return,
+                    Next::Lagged { missed } => lagged(Some(missed)),
+                    Next::Ended => return Err(Gone),
                 },
-                () = tokio::time::sleep(HEARTBEAT) => ": alive\n\n".to_owned(),
-                () = shutdown.triggered() => return,
+                () = tokio::time::sleep(HEARTBEAT) => self.alive(),
             };
-            sent = if frame.is_empty() { Ok(()) } else { self.sender.send_data(frame.into()).await };
+            self.send(frame).await?;
         }
+    }
+
+    /// Tells what was committed since the record that whoever comes back has seen, as far as the log has it.
+    async fn catch_up(&mut self, last_id: u64) -> Result<(), Gone> {
+        // What comes later is waiting in the subscription.
+        let end = self.app.engine.stats().await.map_err(|_| Gone)?.seq;
+        if last_id > end {
+            return self.send(lagged(None)).await;
+        }
+        self.subjects.tells_unknown_ends = true;
+        self.told = last_id;
+        let mut after = last_id.max(end.saturating_sub(MAX_CAUGHT_UP));
+        while after < end {
+            let page = self.app.engine.records_after(after).await.map_err(|_| Gone)?;
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            for record in page {
+                let missed = record.seq - self.told - 1;
+                let mut frames = if missed > 0 { lagged(Some(missed)) } else { String::new() };
+                frames += &self.record(record).await;
+                self.send(frames).await?;
+            }
+        }
+        self.subjects.tells_unknown_ends = false;
+        Ok(())
+    }
+
+    /// That the stream lives. An id without an event moves where who comes back goes on from.
+    fn alive(&self) -> String {
+        match self.told {
+            0 => ": alive\n\n".to_owned(),
+            told => format!(": alive\nid: {told}\n\n"),
+        }
+    }
+
+    async fn send(&mut self, frames: String) -> Result<(), Gone> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        self.sender.send_data(frames.into()).await.map_err(|_| Gone)
     }
 
     /// What is told of a record; its id comes last, so that a reader who has it has all of it.
     async fn record(&mut self, record: Committed) -> String {
+        self.told = record.seq;
         let claims = self.unknown_claims(&record).await;
         let claims_of =
             |id: Uuid| claims.iter().find(|(known, _)| *known == id).map(|(_, claims)| claims.clone());
@@ -162,6 +235,10 @@ impl Stream {
         });
         look.await.unwrap_or_default()
     }
+}
+
+fn lagged(missed: Option<u64>) -> String {
+    frame(None, "lagged", &json!({"missed_records": missed}))
 }
 
 fn frame(id: Option<u64>, kind: &str, data: &serde_json::Value) -> String {
