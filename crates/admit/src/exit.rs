@@ -10,7 +10,7 @@ pub mod code {
     pub const OK: u8 = 0;
     /// The server refused, or something failed that has no code of its own.
     pub const FAILED: u8 = 1;
-    /// No server answered (`EX_UNAVAILABLE`).
+    /// No server, or no database, answered (`EX_UNAVAILABLE`).
     pub const UNREACHABLE: u8 = 69;
     /// No slot came in time (`EX_TEMPFAIL`).
     pub const NO_SLOT: u8 = 75;
@@ -30,7 +30,7 @@ Exit codes:
   0    done
   1    the server refused, or something failed
   2    the command line is wrong
-  69   no server answered
+  69   no server, or no database, answered
   75   no slot came in time
   78   the configuration, ADMIT_URL or the trust in its certificate is wrong
   admit run gives the exit code of its command; 126: it could not be started,
@@ -61,6 +61,9 @@ pub enum Failure {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(String),
+    /// The database is away.
+    #[error("{0}")]
+    Away(String),
     /// No slot came in time.
     #[error("{0}")]
     NoSlot(String),
@@ -98,6 +101,7 @@ impl Failure {
             (_, Some(error)) if error.is_away() => code::UNREACHABLE,
             (_, Some(error)) if error.is_no_slot() => code::NO_SLOT,
             (_, Some(Error::InvalidUrl { .. } | Error::Setup { .. })) => code::CONFIG,
+            (Failure::Away(_), _) => code::UNREACHABLE,
             (Failure::NoSlot(_), _) => code::NO_SLOT,
             (Failure::Config(_), _) => code::CONFIG,
             _ => code::FAILED,

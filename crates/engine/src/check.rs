@@ -1,6 +1,6 @@
 //! Whether a log, its snapshots and the state that they make agree; beside whoever uses them.
 
-use admit_kernel::{FORMAT, State, Totals};
+use admit_kernel::{FORMAT, OLDEST_FORMAT, State, Totals};
 use admit_store::{
     Head, Listed, Migration, PostgresSource, Report, Snapshot, Source, SqliteSource, TableCheck, check_log,
 };
@@ -11,6 +11,17 @@ use crate::{Error, Home, recover};
 const PAGE_BYTES: usize = 4 << 20;
 /// How often the check begins anew because the nodes tidied up what it was about to read.
 const MAX_BEGINS: usize = 3;
+
+/// Tables of a component that are older than this program's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outdated {
+    /// Whose tables.
+    pub component: String,
+    /// How far they are.
+    pub from: u32,
+    /// How far this program brings them.
+    pub to: u32,
+}
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,8 +34,8 @@ pub struct Verdict {
     pub agreed: u64,
     /// What there is in the state at the end.
     pub totals: Totals,
-    /// Components whose tables are older than this program's, how far they are, and how far it would bring them.
-    pub outdated: Vec<(String, u32, u32)>,
+    /// Tables that are older than this program's. That is no problem: a start or an upgrade brings them further.
+    pub outdated: Vec<Outdated>,
     /// All that is wrong; nothing: all is well.
     pub problems: Vec<String>,
 }
@@ -33,10 +44,7 @@ pub struct Verdict {
 /// hashes, that replaying the records gives the recorded digests and the later snapshots, that the state holds
 /// together, and the tables of other crates, as far as they say how.
 pub fn check(home: Home, migrations: &[Migration], tables: &[TableCheck]) -> Result<Verdict, Error> {
-    let mut source: Box<dyn Source> = match home {
-        Home::Folder(folder) => Box::new(SqliteSource::open(&folder)?),
-        Home::Postgres(database) => Box::new(PostgresSource::open(database)?),
-    };
+    let mut source = open(home)?;
     let mut verdict = Verdict::default();
     let is_known = check_versions(&mut *source, migrations, &mut verdict)?;
     let log = check_log(&mut *source)?;
@@ -49,32 +57,83 @@ pub fn check(home: Home, migrations: &[Migration], tables: &[TableCheck]) -> Res
     Ok(verdict)
 }
 
-/// Whether the tables are those that this program knows.
-fn check_versions(
-    source: &mut dyn Source,
-    migrations: &[Migration],
-    verdict: &mut Verdict,
-) -> Result<bool, Error> {
-    let found = source.versions()?;
-    let mut known = vec![("store", source.own_version())];
+/// How far the data is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// As in [`Verdict::outdated`].
+    pub outdated: Vec<Outdated>,
+    /// The format of the log.
+    pub format: u16,
+}
+
+/// How far the data is before a start or an upgrade brings it further. A database that has none yet has everything
+/// before it; a folder has to be there.
+pub fn standing(home: Home, migrations: &[Migration]) -> Result<Standing, Error> {
+    let is_database = matches!(home, Home::Postgres(_));
+    let mut source = match open(home) {
+        Err(Error::Store(admit_store::Error::Refused(_))) if is_database => {
+            let outdated = outdated(&[], PostgresSource::OWN_VERSION, migrations);
+            return Ok(Standing { outdated, format: OLDEST_FORMAT });
+        }
+        source => source?,
+    };
+    let outdated = outdated(&source.versions()?, source.own_version(), migrations);
+    let end = source.head()?.seq;
+    let last = source.records_after(end.saturating_sub(1), 1)?;
+    Ok(Standing { outdated, format: last.first().map_or(OLDEST_FORMAT, |last| last.format) })
+}
+
+fn open(home: Home) -> Result<Box<dyn Source>, Error> {
+    Ok(match home {
+        Home::Folder(folder) => Box::new(SqliteSource::open(&folder)?),
+        Home::Postgres(database) => Box::new(PostgresSource::open(database)?),
+    })
+}
+
+/// The components that are known, and how far they can be brought.
+fn known(own: u32, migrations: &[Migration]) -> Vec<(&str, u32)> {
+    let mut known = vec![("store", own)];
     for step in migrations {
         match known.iter_mut().find(|(component, _)| *component == step.component) {
             Some((_, version)) => *version = step.version.max(*version),
             None => known.push((step.component, step.version)),
         }
     }
-    let mut is_known = true;
-    for (component, brought) in known {
-        let version = found.iter().find(|(name, _)| name == component).map_or(0, |(_, version)| *version);
-        if version > brought {
-            let known = format!("this program knows them up to {brought}: check with a newer one");
-            verdict.problems.push(format!("the tables of `{component}` are at version {version}, {known}"));
-        } else if version < brought {
-            verdict.outdated.push((component.to_owned(), version, brought));
+    known
+}
+
+fn version_of(component: &str, found: &[(String, u32)]) -> u32 {
+    found.iter().find(|(name, _)| name == component).map_or(0, |(_, version)| *version)
+}
+
+fn outdated(found: &[(String, u32)], own: u32, migrations: &[Migration]) -> Vec<Outdated> {
+    let known = known(own, migrations).into_iter();
+    let all = known.map(|(component, to)| Outdated {
+        component: component.to_owned(),
+        from: version_of(component, found),
+        to,
+    });
+    all.filter(|tables| tables.from < tables.to).collect()
+}
+
+/// Whether the tables are those that this program knows.
+fn check_versions(
+    source: &mut dyn Source,
+    migrations: &[Migration],
+    verdict: &mut Verdict,
+) -> Result<bool, Error> {
+    let (found, own) = (source.versions()?, source.own_version());
+    for (component, to) in known(own, migrations) {
+        let version = version_of(component, &found);
+        if version > to {
+            verdict.problems.push(format!(
+                "the tables of `{component}` are at version {version}, and this program knows them up to {to}: \
+                 check them with a newer one"
+            ));
         }
-        is_known &= version == brought;
     }
-    Ok(is_known)
+    verdict.outdated = outdated(&found, own, migrations);
+    Ok(verdict.outdated.is_empty() && verdict.problems.is_empty())
 }
 
 /// Where a state came from, and how far it has got.

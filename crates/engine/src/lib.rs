@@ -45,11 +45,12 @@ mod stats;
 mod subscription;
 mod waiters;
 
+pub use admit_kernel::FORMAT;
 pub use admit_store::{
     Durability, Keep, Load, Migration, Node, NodeInfo, PostgresConfig, Report, Row, TableCheck, Value, Write,
 };
 pub use batch::{Batch, Committed, MAX_BATCH, MAX_BATCH_BYTES, Op, Rows};
-pub use check::{Verdict, check};
+pub use check::{Outdated, Standing, Verdict, check, standing};
 pub use clock::{Clock, SystemClock};
 pub use config::{Bounds, Config, Home};
 pub use core::{Core, Options};

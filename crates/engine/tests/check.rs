@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use admit_engine::{Config, Core, Engine, Migration, Options, TableCheck, Verdict, check};
+use admit_engine::{Config, Core, Engine, Migration, Options, Outdated, TableCheck, Verdict, check};
 use admit_kernel::{Command, FORMAT, Patience};
 use pollster::block_on;
 use support::*;
@@ -91,7 +91,7 @@ fn tables_that_an_upgrade_would_bring_up_to_date_are_no_damage() {
     let folder = some_log(20);
     let further = Migration { version: 2, sql: "ALTER TABLE notes ADD COLUMN text TEXT", ..NOTES };
     let verdict = check(home(&folder), &[NOTES, further], &[WORTHLESS]).unwrap();
-    assert_eq!(verdict.outdated, [("notes".to_owned(), 1, 2)]);
+    assert_eq!(verdict.outdated, [Outdated { component: "notes".to_owned(), from: 1, to: 2 }]);
     assert_eq!(verdict.problems, [""; 0]);
 }
 

@@ -33,4 +33,4 @@ pub use listener::{ListenError, Listener, ListenerConfig, Serving};
 pub use problem::Problem;
 pub use shutdown::Shutdown;
 pub use tls::{TlsError, TlsFiles};
-pub use tokens::{MIGRATIONS, Token, TokenError, Tokens};
+pub use tokens::{MIGRATIONS, TABLE_CHECKS, Token, TokenError, Tokens};

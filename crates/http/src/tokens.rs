@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use admit_engine::Engine;
-use admit_store::{Migration, Row, Write};
+use admit_store::{Migration, Row, TableCheck, Write};
 
 use crate::credential::{Hash, hash, new_secret};
 use crate::{AuditEntry, MAX_TOKEN_NAME_BYTES, MAX_TOKENS, Role, TOKENS_CHECK};
@@ -37,6 +37,18 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
           CREATE INDEX audit_by_time ON audit (at);
           CREATE INDEX audit_by_subject ON audit (subject, at)",
 }];
+
+/// What can be judged of them.
+pub const TABLE_CHECKS: &[TableCheck] = &[
+    TableCheck {
+        problem: "an access token whose role is none",
+        sql: "SELECT name FROM api_tokens WHERE role NOT IN ('acquire', 'operate', 'admin') ORDER BY name LIMIT 10",
+    },
+    TableCheck {
+        problem: "an access token whose hash is none, so that it opens nothing",
+        sql: "SELECT name FROM api_tokens WHERE length(sha256) <> 32 ORDER BY name LIMIT 10",
+    },
+];
 
 /// A token, without its secret, which nobody keeps. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,4 +34,4 @@ pub use app::{Options, Prefect, Shared};
 pub use bounds::{DEFAULT_HOLD, MAX_BODY_BYTES, MAX_HOLD};
 pub use openapi::document;
 pub use proxy::{Behind, IsItself, NoTrust, NoUpstream, Upstream};
-pub use registry::MIGRATIONS;
+pub use registry::{MIGRATIONS, TABLE_CHECKS};

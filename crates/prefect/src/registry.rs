@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use admit_engine::{Engine, Error, Migration, Row, Value, Write};
+use admit_engine::{Engine, Error, Migration, Row, TableCheck, Value, Write};
 use admit_kernel::{MAX_DECAY_NANO, MAX_SLOTS, Name};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -24,6 +24,18 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
           );
           CREATE INDEX prefect_limits_by_id ON prefect_limits (id)",
 }];
+
+/// What can be judged of them.
+pub const TABLE_CHECKS: &[TableCheck] = &[
+    TableCheck {
+        problem: "what Prefect calls it is no UUID",
+        sql: "SELECT name FROM prefect_limits WHERE length(id) <> 16 ORDER BY name LIMIT 10",
+    },
+    TableCheck {
+        problem: "Prefect calls another limit by the same UUID",
+        sql: "SELECT max(name) FROM prefect_limits GROUP BY id HAVING count(*) > 1 ORDER BY 1 LIMIT 10",
+    },
+];
 
 const SELECT: &str =
     "SELECT name, id, created_us, updated_us, stated_max, stated_decay, denied_slots FROM prefect_limits";

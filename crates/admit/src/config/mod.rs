@@ -55,9 +55,9 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// No flags but the one that names the file.
-    pub fn of_file(config: Option<PathBuf>) -> Flags {
-        Flags { config, ..Flags::default() }
+    /// No flags but those that say where the data is.
+    pub fn of_data(config: Option<PathBuf>, data: Option<String>, database: Option<String>) -> Flags {
+        Flags { config, data, database, ..Flags::default() }
     }
 
     fn given(&self, name: &str) -> Option<Vec<String>> {

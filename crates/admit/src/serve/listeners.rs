@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use admit_api::{About, App, ListenerInfo};
-use admit_engine::{Engine, Migration};
+use admit_engine::{Engine, Migration, TableCheck};
 use admit_http::{Access, Hosts, ListenError, Listener, ListenerConfig, Serving, Shutdown, TlsFiles, Tokens};
 use admit_prefect::Prefect;
 use axum::Router;
@@ -111,6 +111,11 @@ fn binary() -> String {
 /// The tables of all that listens.
 pub fn migrations() -> Vec<Migration> {
     [admit_http::MIGRATIONS, admit_prefect::MIGRATIONS, served::MIGRATIONS].concat()
+}
+
+/// What can be judged of them.
+pub fn table_checks() -> Vec<TableCheck> {
+    [admit_http::TABLE_CHECKS, admit_prefect::TABLE_CHECKS].concat()
 }
 
 /// Bound addresses that nobody serves yet.

@@ -20,6 +20,7 @@ use signal_hook::iterator::Signals;
 use tokio::runtime::Runtime;
 
 use self::listeners::Listening;
+pub use self::listeners::{migrations, table_checks};
 use self::logging::Logs;
 use crate::commands::config::environment;
 use crate::config::{Config, Flags, mistyped_variables};
@@ -95,7 +96,7 @@ pub fn serve(flags: &Flags) -> Outcome {
 }
 
 /// A runtime for the few questions that the main thread itself asks the engine.
-fn runtime() -> Result<Runtime, Failure> {
+pub fn runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -103,7 +104,7 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 /// Where the data is, as people are told.
-fn place(config: &Config) -> Result<String, Failure> {
+pub fn place(config: &Config) -> Result<String, Failure> {
     let named = config.values.iter().find(|(setting, _)| setting.name == "database");
     match (&config.database, named) {
         (Some(_), Some((setting, value))) => Ok(setting.shown(&value.texts.concat())),
@@ -115,21 +116,24 @@ fn place(config: &Config) -> Result<String, Failure> {
 }
 
 fn open(config: &Config) -> Result<Engine, Failure> {
-    let durability = if config.is_durability_full { Durability::Full } else { Durability::Normal };
-    let migrations = listeners::migrations();
-    let engine = admit_engine::Config {
-        durability,
+    let place = place(config)?;
+    Engine::open(engine(config)).map_err(|e| Failure::Other(format!("{place}: {e}")))
+}
+
+/// What its engine needs to know.
+pub fn engine(config: &Config) -> admit_engine::Config {
+    admit_engine::Config {
+        durability: if config.is_durability_full { Durability::Full } else { Durability::Normal },
         keep: keep(config),
-        migrations,
+        migrations: migrations(),
         name: host_name(),
         address: address(config),
         ..admit_engine::Config::at(home(config))
-    };
-    let place = place(config)?;
-    Engine::open(engine).map_err(|e| Failure::Other(format!("{place}: {e}")))
+    }
 }
 
-fn home(config: &Config) -> Home {
+/// Where its log is.
+pub fn home(config: &Config) -> Home {
     match config.database.clone() {
         None => Home::Folder(config.data.clone()),
         Some(database) => Home::Postgres(database),

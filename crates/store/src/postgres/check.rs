@@ -17,6 +17,9 @@ pub struct PostgresSource {
 }
 
 impl PostgresSource {
+    /// How far this program brings the store's own tables.
+    pub const OWN_VERSION: u32 = migrate::OWN.len() as u32;
+
     /// Connects, for reading alone.
     pub fn open(config: PostgresConfig) -> Result<PostgresSource, Error> {
         let runtime = new_runtime()?;
@@ -82,7 +85,7 @@ impl Source for PostgresSource {
     }
 
     fn own_version(&self) -> u32 {
-        migrate::OWN.iter().map(|step| step.version).max().unwrap_or(0)
+        PostgresSource::OWN_VERSION
     }
 
     fn head(&mut self) -> Result<Head, Error> {

@@ -55,7 +55,7 @@ impl Source for SqliteSource {
     }
 
     fn own_version(&self) -> u32 {
-        migrate::OWN.iter().map(|step| step.version).max().unwrap_or(0)
+        migrate::OWN.len() as u32
     }
 
     fn head(&mut self) -> Result<Head, Error> {
