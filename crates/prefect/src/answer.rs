@@ -28,6 +28,11 @@ impl Answer {
         Answer { status, body: Some(body), headers: Vec::new() }
     }
 
+    /// 200 and a body that is JSON already.
+    pub(crate) fn raw(body: String) -> Answer {
+        Answer { status: StatusCode::OK, body: Some(body), headers: Vec::new() }
+    }
+
     /// 200 and a body.
     pub(crate) fn ok(body: &impl Serialize) -> Answer {
         Answer::json(StatusCode::OK, body)

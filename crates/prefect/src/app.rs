@@ -7,8 +7,9 @@ use std::time::Duration;
 use admit_engine::{Engine, Error};
 use admit_http::{Caller, Role, Tokens};
 use axum::Router;
-use axum::body::Body;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use percent_encoding::percent_decode_str;
@@ -21,6 +22,7 @@ use crate::lost::LostPlaces;
 use crate::places::Places;
 use crate::proxy::{self, Behind};
 use crate::registry::Registry;
+use crate::request::Read;
 use crate::routes::{self, Call, Found, Route};
 use crate::validate::{self, Refused, Values};
 use crate::{elsewhere, events, handshake, openapi, request, v1, v2};
@@ -90,7 +92,7 @@ impl Prefect {
     pub async fn open(engine: Engine, tokens: Arc<Tokens>, options: Options) -> Result<Prefect, Error> {
         let options = Options { hold: options.hold.min(MAX_HOLD), ..options };
         let registry = Registry::load(&engine).await?;
-        let (places, lost) = (Places::default(), LostPlaces::new(&engine));
+        let (places, lost) = (Places::default(), LostPlaces::new(&engine).await?);
         let decrements = tokio::sync::Mutex::new(());
         Ok(Prefect {
             shared: Arc::new(Shared { engine, tokens, registry, places, lost, options, decrements }),
@@ -110,15 +112,20 @@ impl Prefect {
     pub(crate) async fn dispatch(&self, caller: Caller, request: Request) -> Answered {
         let (head, body) = request.into_parts();
         let whole = percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned();
-        if whole == "/openapi.json" || whole == "/api/openapi.json" {
-            return Ok(openapi::answer());
+        if openapi::PATHS.contains(&whole.as_str()) {
+            return openapi::answer(&head.method);
         }
         let path = whole.strip_prefix(API).filter(|path| path.starts_with('/'));
         let Some(path) = path else { return Err(elsewhere::outside()) };
         match routes::find(&head.method, path) {
             Found::Route(route, part) => {
                 may(&caller, route.role)?;
-                self.answer(caller, route, part, &head.headers, &head.uri, body).await
+                let bytes = match route.form {
+                    Some(_) => request::bytes(body).await?,
+                    None => Bytes::new(),
+                };
+                let read = request::read(route.form, &head.headers, &bytes)?;
+                self.answer(caller, route, part, &head, read).await
             }
             Found::OtherMethod(allowed) => {
                 may(&caller, Some(Role::Acquire))?;
@@ -136,42 +143,17 @@ impl Prefect {
         }
     }
 
-    async fn answer(
+    /// Answers a request that was read.
+    pub(crate) async fn answer(
         &self,
         caller: Caller,
-        route: &'static Route,
+        route: &Route,
         part: String,
-        headers: &HeaderMap,
-        uri: &Uri,
-        body: Body,
+        head: &Parts,
+        read: Read,
     ) -> Answered {
-        let body = match route.form {
-            Some(_) => request::body(headers, body).await?,
-            None => None,
-        };
-        let is_versioned = !matches!(route.call, Call::Health | Call::Ready | Call::Version);
-        if is_versioned {
-            request::check_version(headers)?;
-        }
-        let mut faults = Vec::new();
-        if route.call == Call::Renew {
-            faults.extend(v2::lease_id_fault(&part));
-        }
-        let values = match route.form.map(|form| validate::check(form, body.as_ref())) {
-            Some(Err(Refused::Sentence(detail))) => {
-                return Err(Answer::detail(StatusCode::UNPROCESSABLE_ENTITY, detail));
-            }
-            Some(Err(Refused::Faults(more))) => {
-                faults.extend(more);
-                Values::default()
-            }
-            Some(Ok(values)) => values,
-            None => Values::default(),
-        };
-        if !faults.is_empty() {
-            return Err(Answer::invalid(&faults, body.as_ref().unwrap_or(&Json::Null)));
-        }
-        self.call(route.call, Asked { caller, part, values }, uri).await
+        let values = passed(route, &part, &head.headers, read)?;
+        self.call(route.call, Asked { caller, part, values }, &head.uri).await
     }
 
     async fn call(&self, call: Call, asked: Asked, uri: &Uri) -> Answered {
@@ -212,6 +194,32 @@ impl Prefect {
         Answer::empty(StatusCode::TEMPORARY_REDIRECT)
             .with(header::LOCATION, format!("{scheme}://{host}{path}{query}"))
     }
+}
+
+/// The fields of a request that nothing is wrong with.
+pub(crate) fn passed(route: &Route, part: &str, headers: &HeaderMap, read: Read) -> Result<Values, Answer> {
+    let is_versioned = !matches!(route.call, Call::Health | Call::Ready | Call::Version);
+    if is_versioned {
+        request::check_version(headers)?;
+    }
+    let mut faults = Vec::new();
+    if route.call == Call::Renew {
+        faults.extend(v2::lease_id_fault(part));
+    }
+    let values = match read.checked {
+        Ok(values) => values,
+        Err(Refused::Sentence(detail)) => {
+            return Err(Answer::detail(StatusCode::UNPROCESSABLE_ENTITY, detail));
+        }
+        Err(Refused::Faults(more)) => {
+            faults.extend(more);
+            Values::default()
+        }
+    };
+    if !faults.is_empty() {
+        return Err(Answer::invalid(&faults, read.body.as_ref().unwrap_or(&Json::Null)));
+    }
+    Ok(values)
 }
 
 /// A limit's name or id in a path: what reads as a UUID is one.

@@ -1,6 +1,7 @@
 //! What a client asks before it works.
 
 use axum::http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::answer::{Answer, Answered};
 use crate::app::Prefect;
@@ -42,4 +43,19 @@ pub(crate) fn csrf_token(query: Option<&str>) -> Answer {
     }
     let fault = Fault::missing(&Json::Null).at(&[Step::Name("query"), Step::Name("client")]);
     Answer::invalid(&[fault], &Json::Null)
+}
+
+/// For how long a token counts that stands for one of a server that is not there: a client that was told that there
+/// are none would never again ask for one, and be refused by that server once it is back.
+const MEANWHILE: SignedDuration = SignedDuration::from_secs(10);
+
+/// A token that proves nothing, and for a moment keeps a client from asking: here none is needed.
+pub(crate) fn token_meanwhile(query: Option<&str>) -> Answer {
+    let client = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("client="));
+    let Some(client) = client else { return csrf_token(query) };
+    Answer::ok(&serde_json::json!({
+        "token": "none-is-needed",
+        "client": client,
+        "expiration": (Timestamp::now() + MEANWHILE).to_string(),
+    }))
 }

@@ -1,16 +1,23 @@
 //! The description of this API that the port publishes, made of the tables by which it works.
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Answered};
 use crate::request::API_VERSION;
 use crate::routes::{Call, ROUTES, Route};
 use crate::validate::{Bounds, Field, Form, Kind, Presence, Shape};
 
+/// Where it is.
+pub(crate) const PATHS: [&str; 2] = ["/openapi.json", "/api/openapi.json"];
+
 /// `GET /openapi.json`
-pub(crate) fn answer() -> Answer {
-    Answer::json(StatusCode::OK, &document())
+pub(crate) fn answer(method: &Method) -> Answered {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(Answer::json(StatusCode::OK, &document()));
+    }
+    let no = Answer::detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    Err(no.with(header::ALLOW, "GET, HEAD"))
 }
 
 /// The OpenAPI 3.1 document of this API.

@@ -1,13 +1,13 @@
 //! Taking a request apart: which version it speaks, what its body is.
 
 use admit_http::{BodyError, read_body};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 
 use crate::answer::Answer;
 use crate::bounds::MAX_BODY_BYTES;
 use crate::json::{Json, ParseError, parse};
-use crate::validate::Fault;
+use crate::validate::{self, Fault, Form, Refused, Values};
 
 /// The version of the API that is spoken here.
 pub(crate) const API_VERSION: &str = "0.8.4";
@@ -16,17 +16,41 @@ pub(crate) const PREFECT_VERSION: &str = "3.8.8";
 /// The oldest version that is spoken.
 const OLDEST: [i64; 3] = [0, 8, 0];
 
-/// Reads the whole body; none: there is none. A text that claims to be no JSON stays a text.
-pub(crate) async fn body(headers: &HeaderMap, body: Body) -> Result<Option<Json>, Answer> {
-    let bytes = read_body(body, MAX_BODY_BYTES).await.map_err(|error| unreadable(&error))?;
+/// A body that was read: whoever judges what a request is about judges this, and whoever answers it goes by this.
+pub(crate) struct Read {
+    pub(crate) body: Option<Json>,
+    pub(crate) checked: Result<Values, Refused>,
+}
+
+impl Read {
+    /// What the fields of a body say that passed.
+    pub(crate) fn values(&self) -> Option<&Values> {
+        self.checked.as_ref().ok()
+    }
+}
+
+/// The whole body, as it came.
+pub(crate) async fn bytes(body: Body) -> Result<Bytes, Answer> {
+    read_body(body, MAX_BODY_BYTES).await.map_err(|error| unreadable(&error))
+}
+
+/// Reads a body as this form has it; where there is none, it is not looked at.
+pub(crate) fn read(form: Option<&Form>, headers: &HeaderMap, bytes: &[u8]) -> Result<Read, Answer> {
+    let Some(form) = form else { return Ok(Read { body: None, checked: Ok(Values::default()) }) };
+    let body = parsed(headers, bytes)?;
+    Ok(Read { checked: validate::check(form, body.as_ref()), body })
+}
+
+/// A body's JSON; none: there is no body. A text that claims to be no JSON stays a text.
+fn parsed(headers: &HeaderMap, bytes: &[u8]) -> Result<Option<Json>, Answer> {
     if bytes.is_empty() {
         return Ok(None);
     }
     if !is_json(headers) {
-        return Ok(Some(Json::Other(String::from_utf8_lossy(&bytes).into_owned())));
+        return Ok(Some(Json::Other(String::from_utf8_lossy(bytes).into_owned())));
     }
     let no_json = || Answer::detail(StatusCode::BAD_REQUEST, "There was an error parsing the body");
-    let text = std::str::from_utf8(&bytes).map_err(|_| no_json())?;
+    let text = std::str::from_utf8(bytes).map_err(|_| no_json())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     parse(text).map(Some).map_err(|error| match error {
         ParseError::Syntax { message, at } => {
@@ -37,7 +61,7 @@ pub(crate) async fn body(headers: &HeaderMap, body: Body) -> Result<Option<Json>
 }
 
 /// What is said of a body that cannot be read.
-pub(crate) fn unreadable(error: &BodyError) -> Answer {
+fn unreadable(error: &BodyError) -> Answer {
     let status = match error {
         BodyError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,

@@ -185,8 +185,11 @@ pub(crate) async fn increment(app: &Prefect, asked: &Asked) -> Answered {
 
 /// Gives a task run's slots of these tags back; what else its leases hold stays.
 pub(crate) async fn decrement(app: &Prefect, values: &Values) -> Answered {
-    let names = values.texts("names").into_iter().map(|tag| format!("{TAG_PREFIX}{tag}")).collect();
-    let known = app.limits(possible_names(names), Look::Terms).await?;
+    let tags = values.texts("names").into_iter().map(|tag| format!("{TAG_PREFIX}{tag}")).collect();
+    let mut names = possible_names(tags);
+    // They are answered by name; those of an increment are as they were asked for.
+    names.sort_unstable();
+    let known = app.limits(names, Look::Terms).await?;
     let task_run = values.id("task_run_id").unwrap_or_default();
     let holder: Name = format!("{TASK_RUN}{task_run}").into();
     let limits: Vec<Limit> = known.iter().map(|shown| shown.limit.clone()).collect();

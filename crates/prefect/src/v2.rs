@@ -232,7 +232,7 @@ fn ttl_ms(duration_s: f64) -> u64 {
 
 async fn acquire(app: &Prefect, asked: &Asked, term: Term) -> Result<(Uuid, Vec<Shown>), Answer> {
     let values = &asked.values;
-    let names = possible_names(values.texts("names"));
+    let names = by_name(values);
     let slots = values.int("slots").unwrap_or(1);
     let known = app.limits(names, Look::Terms).await?;
     if known.iter().any(|shown| shown.is_enforced() && shown.max() < slots) {
@@ -265,6 +265,13 @@ async fn acquire(app: &Prefect, asked: &Asked, term: Term) -> Result<(Uuid, Vec<
     }
 }
 
+/// The limits that are asked for, in the order in which they are answered.
+fn by_name(values: &Values) -> Vec<Name> {
+    let mut names = possible_names(values.texts("names"));
+    names.sort_unstable();
+    names
+}
+
 /// A text in quotes, as Python shows it.
 fn quoted(text: &str) -> String {
     if text.contains('\'') && !text.contains('"') {
@@ -284,7 +291,7 @@ impl Shown {
 pub(crate) async fn decrement(app: &Prefect, values: &Values) -> Answered {
     let slots = values.int("slots").unwrap_or(1);
     let _one_at_a_time = app.decrements.lock().await;
-    let known = app.limits(possible_names(values.texts("names")), Look::Usage).await?;
+    let known = app.limits(by_name(values), Look::Usage).await?;
     for shown in &known {
         app.give_back(shown, slots).await?;
     }

@@ -1,6 +1,8 @@
 //! The dialect on PostgreSQL: the same answers. (The name of this program is what tells the tests where to run.)
 #![allow(clippy::duplicate_mod, reason = "each test brings what it shares with the others")]
 
+#[path = "absence.rs"]
+mod absence;
 #[path = "access.rs"]
 mod access;
 #[path = "corpus.rs"]

@@ -4,186 +4,13 @@
 
 mod common;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::thread;
-
 use admit_http::{AuditEntry, Role};
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use common::{Answer, Door, Server};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Bytes, Frame};
-use hyper_util::rt::TokioIo;
+use axum::http::StatusCode;
+use common::behind::{Behind, PACKED};
+use common::{Door, Server, ask, before};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc};
-
-/// The server behind. It lives in a thread until the tests end.
-struct Behind {
-    address: SocketAddr,
-    /// Lets it go on.
-    go: Arc<Notify>,
-    /// The pieces of bodies that it got.
-    pieces: mpsc::UnboundedReceiver<String>,
-}
-
-#[derive(Clone)]
-struct Shared {
-    address: SocketAddr,
-    /// Whether it asks who its clients are.
-    asks: bool,
-    go: Arc<Notify>,
-    pieces: mpsc::UnboundedSender<String>,
-}
-
-impl Behind {
-    fn start(asks: bool) -> Behind {
-        let (go, (sender, pieces)) = (Arc::new(Notify::new()), mpsc::unbounded_channel());
-        let (found, address): (std::sync::mpsc::Sender<SocketAddr>, _) = std::sync::mpsc::channel();
-        let let_go = go.clone();
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                let address = listener.local_addr().unwrap();
-                found.send(address).unwrap();
-                let router = Router::new().fallback(answer).with_state(Shared {
-                    address,
-                    asks,
-                    go: let_go,
-                    pieces: sender,
-                });
-                serve(listener, router).await;
-            });
-        });
-        Behind { address: address.recv().unwrap(), go, pieces }
-    }
-}
-
-async fn serve(listener: TcpListener, router: Router) {
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let service = hyper_util::service::TowerToHyperService::new(router.clone());
-        let connection =
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        tokio::spawn(connection.with_upgrades());
-    }
-}
-
-async fn answer(State(shared): State<Shared>, mut request: Request) -> Response {
-    let is_known = request.headers().get(header::AUTHORIZATION).is_some_and(|value| value == "Bearer theirs");
-    if shared.asks && !is_known {
-        return StatusCode::UNAUTHORIZED.into_response();
-    }
-    match request.uri().path() {
-        "/api/redirected" => {
-            let location = format!("http://{}/api/redirected/?a=b", shared.address);
-            (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
-        }
-        "/api/slow" => {
-            let (sender, receiver) = mpsc::unbounded_channel();
-            tokio::spawn(async move {
-                sender.send("first ").unwrap();
-                shared.go.notified().await;
-                sender.send("second").unwrap();
-            });
-            Body::new(StreamBody::new(Pieces(receiver))).into_response()
-        }
-        "/api/upload" => {
-            let mut body = request.into_body();
-            while let Some(frame) = body.frame().await {
-                let piece = frame.unwrap().into_data().unwrap();
-                shared.pieces.send(String::from_utf8_lossy(&piece).into_owned()).unwrap();
-            }
-            StatusCode::OK.into_response()
-        }
-        "/api/broken" => {
-            let (sender, receiver) = mpsc::unbounded_channel();
-            tokio::spawn(async move {
-                sender.send("less than it says").unwrap();
-                shared.go.notified().await;
-            });
-            let body = Body::new(StreamBody::new(Pieces(receiver)));
-            ([(header::CONTENT_LENGTH, "1000")], body).into_response()
-        }
-        "/api/packed" => packed(&request),
-        // The first obeys who does not want it packed, the second never does.
-        "/api/v2/concurrency_limits/filter" if wants_plain(&request) => {
-            axum::Json(json!([{ "name": "behind" }])).into_response()
-        }
-        "/api/v2/concurrency_limits/filter" | "/api/concurrency_limits/filter" => packed(&request),
-        "/api/events/out" => {
-            let upgraded = hyper::upgrade::on(&mut request);
-            tokio::spawn(async move {
-                let (mut reads, mut writes) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
-                tokio::io::copy(&mut reads, &mut writes).await.unwrap();
-                writes.shutdown().await.unwrap();
-            });
-            let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, "echo")];
-            (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
-        }
-        _ => echo(request).await,
-    }
-}
-
-/// What stands for a packed body, and says what was accepted.
-fn packed(request: &Request) -> Response {
-    let accepted = request.headers().get(header::ACCEPT_ENCODING).cloned();
-    let accepted = accepted.unwrap_or_else(|| header::HeaderValue::from_static(""));
-    let headers =
-        [(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip")), (header::VARY, accepted)];
-    (headers, PACKED).into_response()
-}
-
-/// Bytes that nobody is to touch.
-const PACKED: &[u8] = b"\x1f\x8b as they are";
-
-fn wants_plain(request: &Request) -> bool {
-    request.headers().get(header::ACCEPT_ENCODING).is_some_and(|accepted| accepted == "identity")
-}
-
-async fn echo(request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    let headers: serde_json::Map<String, Value> = head
-        .headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
-        .collect();
-    let said = json!({
-        "asked": format!("{} {}", head.method, head.uri),
-        "headers": headers,
-        "body": String::from_utf8_lossy(&body),
-    });
-    let headers =
-        [("x-own", "kept"), ("keep-alive", "timeout=5"), ("connection", "x-hop"), ("x-hop", "gone")];
-    (StatusCode::ACCEPTED, headers, said.to_string()).into_response()
-}
-
-/// Pieces of a body as they come.
-struct Pieces(mpsc::UnboundedReceiver<&'static str>);
-
-impl futures_core::Stream for Pieces {
-    type Item = Result<Frame<Bytes>, std::io::Error>;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(Bytes::from(piece)))))
-    }
-}
-
-fn ask(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Answer {
-    let headers: Vec<(String, String)> =
-        headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    server.run(common::send(server.address, method, path, &headers, body.map(str::to_owned)))
-}
+use tokio::net::TcpStream;
 
 #[test]
 fn what_is_not_ours_passes_as_it_is() {
@@ -233,14 +60,19 @@ fn what_is_here_is_answered_here_and_the_rest_there() {
     };
     let own = lease(&["own", "other"], true).json()["lease_id"].as_str().unwrap().to_owned();
     lease(&["other"], false);
-    lease(&[], true);
+    let nothing = lease(&[], true).json()["lease_id"].as_str().unwrap().to_owned();
+    let renewed = here(&format!("{tree}/leases/{nothing}/renew"), json!({}), true);
+    assert_eq!(renewed.status, StatusCode::NO_CONTENT, "as the real server");
     let other = "00000000-0000-4000-8000-000000000001";
     for (id, is_here) in [(own.as_str(), true), (other, false)] {
         here(&format!("{tree}/leases/{id}/renew"), json!({}), is_here);
         here(&format!("{tree}/decrement-with-lease"), json!({"lease_id": id}), is_here);
     }
-    // It has ended here, so it is asked for there.
-    here(&format!("{tree}/leases/{own}/renew"), json!({}), false);
+    // It has ended here, and nobody else knows of it.
+    let gone = here(&format!("{tree}/leases/{own}/renew"), json!({}), true);
+    assert_eq!(gone.status, StatusCode::GONE);
+    let again = here(&format!("{tree}/decrement-with-lease"), json!({"lease_id": own}), true);
+    assert_eq!(again.status, StatusCode::NO_CONTENT);
     here("/concurrency_limits/increment", json!({"names": ["tag"], "task_run_id": other}), false);
     for (path, is_here) in [("own", true), ("other", false), (other, false)] {
         assert_eq!(server.get(&format!("{tree}/{path}")).status == StatusCode::OK, is_here, "{path}");
@@ -295,21 +127,51 @@ fn upgraded_connections_pass_both_ways() {
 }
 
 #[test]
-fn without_the_server_behind_limits_work_and_the_rest_is_a_bad_gateway() {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let server = Server::start_before(gone, Door::Open);
-    for answer in [server.get("/flows"), server.get("/v2/concurrency_limits/other")] {
-        assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
-        assert_eq!(answer.json()["exception_message"], "Bad Gateway");
-        assert!(answer.json()["detail"].as_str().unwrap().contains(&gone.to_string()), "{}", answer.text);
-    }
+fn the_description_tells_of_what_is_answered_here() {
+    let behind = Behind::start(false);
+    let server = Server::start_before(behind.address, Door::Open);
+    let document = server.get("/openapi.json");
     assert_eq!(
-        server.post("/v2/concurrency_limits/", json!({"name": "own", "limit": 1})).status,
-        StatusCode::CREATED
+        document.text,
+        r#"{"paths":{"/z":{},"/concurrency_limits/":{"post":{"responses":{"200":{"description":"OK"},"201":{"description":"The limit was made."}}}}}}"#
     );
-    let taken =
-        server.post("/v2/concurrency_limits/increment-with-lease", json!({"names": ["own"], "slots": 1}));
-    assert_eq!(taken.status, StatusCode::OK);
+    assert_eq!(document.header("content-type"), Some("application/json"));
+}
+
+#[test]
+fn lists_are_written_as_their_servers_write_them() {
+    let behind = Behind::start(false);
+    let server = Server::start_before(behind.address, Door::Open);
+    server.post("/v2/concurrency_limits/", json!({"name": "own", "limit": 1}));
+    let merged = server.post("/v2/concurrency_limits/filter", json!({}));
+    let (theirs, ours) = merged.text.split_once("},{").unwrap();
+    assert_eq!(theirs, r#"[{"z":1.50,"name":"behind","a":"#.to_owned() + "1e5");
+    let members: Vec<&str> = ours
+        .split(',')
+        .map(|member| member.split('"').nth(usize::from(member.starts_with('"'))).unwrap())
+        .collect();
+    assert_eq!(
+        members,
+        ["id", "created", "updated", "active", "name", "limit", "active_slots", "slot_decay_per_second"]
+    );
+}
+
+#[test]
+fn what_another_node_made_is_here_by_its_id() {
+    let behind = Behind::start(false);
+    let mut server = Server::start_before(behind.address, Door::Open);
+    let other = server.listen(before(behind.address), Door::Open);
+    let made = server.post("/v2/concurrency_limits/", json!({"name": "own", "limit": 1})).json();
+    let tag = server.post("/concurrency_limits/", json!({"tag": "own", "concurrency_limit": 1})).json();
+    let path = format!("/v2/concurrency_limits/{}", made["id"].as_str().unwrap());
+    let ask = |method: &str, path: &str, body: Option<&str>| {
+        server.run(common::send(other, method, path, &[], body.map(str::to_owned)))
+    };
+    let patched = ask("PATCH", &path, Some(r#"{"limit":2}"#));
+    assert_eq!(patched.status, StatusCode::NO_CONTENT, "{}", patched.text);
+    assert_eq!(ask("GET", &path, None).json()["limit"], 2);
+    let tag = format!("/concurrency_limits/{}", tag["id"].as_str().unwrap());
+    assert_eq!(ask("GET", &tag, None).json()["tag"], "own");
 }
 
 #[test]
@@ -330,20 +192,6 @@ fn what_is_packed_passes_as_it_is_and_what_is_merged_is_asked_for_plainly() {
     let refused = list("/concurrency_limits/filter");
     assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
     assert!(refused.text.contains("packed as") && refused.text.contains("gzip"), "{}", refused.text);
-}
-
-#[test]
-fn a_server_behind_that_is_silent_is_told_in_time() {
-    // It takes connections and says nothing.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = Server::start_before(silent.local_addr().unwrap(), Door::Open);
-    let begun = std::time::Instant::now();
-    let answer = server.post("/v2/concurrency_limits/filter", json!({}));
-    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT, "{}", answer.text);
-    assert_eq!(answer.json()["exception_message"], "Gateway Timeout");
-    assert!(answer.text.contains("did not answer within 10 s"), "{}", answer.text);
-    // Before the client gives up by itself.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(60));
 }
 
 #[test]

@@ -6,7 +6,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Server, send};
+use admit_prefect::Options;
+use common::{Door, Server, before, send};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -181,4 +182,126 @@ fn no_body_makes_the_server_fail() {
         prop_assert!(!answer.status.is_server_error(), "{} {}", answer.status, answer.text);
         prop_assert!(answer.text.is_empty() || serde_json::from_str::<Value>(&answer.text).is_ok(), "{}", answer.text);
     });
+}
+
+/// Two limits, both full: one that a server before another has, one that the other has.
+const HERE: &str = "here";
+const THERE: &str = "there";
+const LEASE: &str = "/v2/concurrency_limits/increment-with-lease";
+const RELEASE: &str = "/v2/concurrency_limits/decrement-with-lease";
+
+/// Makes a limit and takes its slot; the lease.
+fn full(server: &Server, name: &str) -> String {
+    assert_eq!(server.post("/v2/concurrency_limits/", json!({ "name": name, "limit": 1 })).status, 201);
+    take(server, name)
+}
+
+fn take(server: &Server, name: &str) -> String {
+    let taken = server.post(LEASE, json!({ "names": [name], "slots": 1 }));
+    assert_eq!(taken.status, 200, "{}", taken.text);
+    taken.json()["lease_id"].as_str().unwrap().to_owned()
+}
+
+fn is_full(server: &Server, name: &str) -> bool {
+    server.get(&format!("/v2/concurrency_limits/{name}")).json()["active_slots"] == 1
+}
+
+/// The text of an object, written otherwise or with more in it: some read it as before, some do not.
+fn twisted(text: String) -> impl Strategy<Value = String> {
+    let members = [
+        r#""names":["nobody"]"#,
+        r#""names":["here"]"#,
+        r#""names":["there"]"#,
+        r#""names":[]"#,
+        r#""names":"there""#,
+        r#""n\u0061mes":["there"]"#,
+        r#""slots":1"#,
+        r#""slots":"1""#,
+        r#""slots":1e400"#,
+        r#""slots":1000000000000000000000000000000"#,
+        r#""lease_id":"none""#,
+        r#""lease_id":null"#,
+        r#""x":NaN"#,
+        r#""x":-Infinity"#,
+        r#""x":"\ud800""#,
+        r#""x":[[[[{"names":["here"]}]]]]"#,
+        r#""x":"\q""#,
+        r#""x":01"#,
+    ];
+    let member = (proptest::sample::select(members.to_vec()), any::<bool>());
+    let around = proptest::sample::select(vec![
+        ("", ""),
+        ("\u{feff}", ""),
+        (" \n", "\t"),
+        ("", "}"),
+        ("[", "]"),
+        ("", "\u{0}"),
+    ]);
+    (proptest::collection::vec(member, 0..3), around, 0..120_usize).prop_map(
+        move |(members, (before, after), depth)| {
+            let mut inner = text.trim_start_matches('{').trim_end_matches('}').to_owned();
+            for (member, is_first) in members {
+                inner = if is_first { format!("{member},{inner}") } else { format!("{inner},{member}") };
+            }
+            // Seldom, more within one another than is read.
+            let nested = if depth > 95 {
+                format!(r#","z":{}{}"#, "[".repeat(depth), "]".repeat(depth))
+            } else {
+                String::new()
+            };
+            format!("{before}{{{inner}{nested}}}{after}")
+        },
+    )
+}
+
+/// The types that a body may say it is of.
+fn content_type() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec!["application/json", "application/json", "application/x+json", "text/plain"])
+}
+
+/// Whatever a body looks like, a server that stands before another answers as one that has the limits of both: nobody
+/// gets past a limit of either, and no lease of either stays.
+#[test]
+fn what_a_request_is_about_is_judged_as_it_is_read() {
+    let whole = Server::start(Duration::ZERO);
+    let behind = Server::start(Duration::ZERO);
+    let options = Options { hold: Duration::ZERO, ..before(behind.address) };
+    let pair = Server::start_with(tempfile::tempdir().unwrap(), options, Door::Open);
+    full(&whole, HERE);
+    full(&pair, HERE);
+    let leases = [full(&whole, THERE), full(&behind, THERE)];
+
+    let asks = prop_oneof![
+        proptest::sample::select(vec![
+            r#"["there"]"#,
+            r#"["here"]"#,
+            r#"["here","there"]"#,
+            r#"["nobody","there"]"#
+        ])
+        .prop_map(|names| (LEASE, format!(r#"{{"names":{names},"slots":1}}"#))),
+        Just((RELEASE, r#"{"lease_id":"$lease"}"#.to_owned())),
+    ];
+    let asks = asks.prop_flat_map(|(path, text)| (Just(path), twisted(text), content_type()));
+    let config = ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let leases = std::cell::RefCell::new(leases);
+    let ran = runner.run(&asks, |(path, text, content_type)| {
+        let headers = [("content-type".to_owned(), content_type.to_owned())];
+        let answer = |server: &Server, lease: &str| {
+            let body = text.replace("$lease", lease);
+            server.run(send(server.address, "POST", path, &headers, Some(body)))
+        };
+        let mut leases = leases.borrow_mut();
+        let (one, two) = (answer(&whole, &leases[0]), answer(&pair, &leases[1]));
+        prop_assert_eq!(one.status, two.status, "{} {}", one.text, two.text);
+        prop_assert_eq!(one.json()["limits"].clone(), two.json()["limits"].clone());
+        let stays = is_full(&whole, THERE);
+        prop_assert_eq!(stays, is_full(&behind, THERE), "the lease");
+        if !stays {
+            leases[0] = take(&whole, THERE);
+            leases[1] = take(&behind, THERE);
+        }
+        Ok(())
+    });
+    ran.unwrap();
 }

@@ -19,15 +19,23 @@ pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) const MAX_IDLE: usize = 64;
 /// Bytes that are copied at a time through an upgraded connection.
 pub(super) const TUNNEL_BUFFER_BYTES: usize = 16 * 1024;
-/// Bytes of a page of limits of the server behind: 200 of them, several times.
-pub(super) const MAX_PAGE_BYTES: usize = 1024 * 1024;
+/// Bytes of an answer of the server behind that is read here: the description of its API has half a million, a page
+/// of limits fewer.
+pub(super) const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Limits of the server behind that one page has; more it does not give.
 pub(super) const PAGE_SIZE: usize = 200;
 /// Limits of the server behind that are listed beside ours.
 pub(super) const MAX_LISTED: usize = 10_000;
 /// How long the server behind may take to say whether it knows credentials, or what limits it has.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client that greets waits for the server behind; what it wants may be here, and is not to wait longer.
+pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// For how long a server behind that was not reached counts as absent: nobody who can do without it waits for it.
+pub(super) const ABSENCE_LASTS: Duration = Duration::from_secs(10);
 /// For how long its judgement of credentials holds.
 pub(super) const JUDGEMENT_LASTS: Duration = Duration::from_secs(30);
-/// Credentials whose judgement a worker remembers.
+/// For how long it is believed while the server behind cannot be asked again: longer than a restart or an upgrade of
+/// it, shorter than a day on which somebody is locked out.
+pub(super) const JUDGEMENT_OUTLIVES: Duration = Duration::from_secs(60 * 60);
+/// Credentials whose judgement is remembered.
 pub(super) const MAX_JUDGEMENTS: usize = 1_024;

@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderValue, Method, StatusCode, header};
 
-use super::bounds::{JUDGEMENT_LASTS, MAX_JUDGEMENTS};
+use super::bounds::{JUDGEMENT_LASTS, JUDGEMENT_OUTLIVES, MAX_JUDGEMENTS};
 use super::upstream::{Failure, Link};
 
 /// A path that Prefect opens only to those it knows.
 const GUARDED: &str = "/api/admin/version";
 
-/// What one worker knows of it. No credentials at all are an empty value.
-#[derive(Default)]
+/// What is known of it, by all workers. No credentials at all are an empty value.
+#[derive(Debug, Default)]
 pub(super) struct Judge {
     known: Mutex<HashMap<HeaderValue, (Instant, bool)>>,
 }
@@ -36,25 +36,41 @@ impl Judge {
         authorization: Option<&HeaderValue>,
     ) -> Result<bool, Failure> {
         let key = authorization.cloned().unwrap_or_else(|| HeaderValue::from_static(""));
-        if let Some(known) = self.recall(&key) {
-            return Ok(known);
+        let known = self.recall(&key);
+        if let Some((_, is_in)) = known.filter(|(age, _)| *age < JUDGEMENT_LASTS || link.is_absent()) {
+            return Ok(is_in);
         }
+        match self.ask(link, authorization).await {
+            Ok(is_in) => {
+                self.remember(key, is_in);
+                Ok(is_in)
+            }
+            // It cannot say now, and has said.
+            Err(failure) => known.map(|(_, is_in)| is_in).ok_or(failure),
+        }
+    }
+
+    async fn ask(&self, link: &Link, authorization: Option<&HeaderValue>) -> Result<bool, Failure> {
         let headers = authorization.map(|value| (header::AUTHORIZATION, value.clone())).into_iter().collect();
-        let is_in = match link.ask(Method::GET, GUARDED, headers, None).await?.0 {
-            status if status.is_success() => true,
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => false,
-            other => return Err(Failure::Status(other)),
-        };
+        match link.ask(Method::GET, GUARDED, headers, None).await?.0 {
+            status if status.is_success() => Ok(true),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(false),
+            other => Err(Failure::Status(other)),
+        }
+    }
+
+    fn remember(&self, key: HeaderValue, is_in: bool) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_JUDGEMENTS {
             known.clear();
         }
         known.insert(key, (Instant::now(), is_in));
-        Ok(is_in)
     }
 
-    fn recall(&self, key: &HeaderValue) -> Option<bool> {
+    /// What it said, and how long ago.
+    fn recall(&self, key: &HeaderValue) -> Option<(Duration, bool)> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).filter(|(at, _)| at.elapsed() < JUDGEMENT_LASTS).map(|(_, is_in)| *is_in)
+        let said = known.get(key).map(|(at, is_in)| (at.elapsed(), *is_in));
+        said.filter(|(age, _)| *age < JUDGEMENT_OUTLIVES)
     }
 }

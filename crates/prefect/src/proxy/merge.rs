@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use axum::http::{HeaderMap, Method, StatusCode};
-use serde_json::Value;
+use serde::Serialize;
 
 use super::bounds::{MAX_LISTED, PAGE_SIZE};
 use super::upstream::{Failure, Link};
+use crate::json::{Json, parse};
 
 /// A list that both servers have: where it is, and the field by which it is sorted.
 #[derive(Debug, Clone, Copy)]
@@ -21,21 +22,20 @@ pub(super) const TAGS: List = List { path: "/api/concurrency_limits/filter", key
 pub(super) const LIMITS: List = List { path: "/api/v2/concurrency_limits/filter", key: "name" };
 
 /// A page of both, by name; of two limits of one name the one that is here is shown, as it is the one in force.
-pub(super) fn page(
-    here: Vec<Value>,
-    behind: Vec<Value>,
-    key: &str,
-    offset: usize,
-    limit: usize,
-) -> Vec<Value> {
-    let name = |row: &Value| row.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let all: BTreeMap<String, Value> = behind.into_iter().chain(here).map(|row| (name(&row), row)).collect();
-    all.into_values().skip(offset).take(limit).collect()
+pub(super) fn page(here: Vec<Json>, behind: Vec<Json>, key: &str, offset: usize, limit: usize) -> Json {
+    let name = |row: &Json| row.get(key).and_then(Json::as_text).unwrap_or_default().to_owned();
+    let all: BTreeMap<String, Json> = behind.into_iter().chain(here).map(|row| (name(&row), row)).collect();
+    Json::List(all.into_values().skip(offset).take(limit).collect())
+}
+
+/// A row of ours, as it is written.
+pub(super) fn row(shown: &impl Serialize) -> Option<Json> {
+    parse(&serde_json::to_string(shown).ok()?).ok()
 }
 
 impl Link {
     /// Everything that a list of the server behind has, up to a bound.
-    pub(super) async fn list(&self, list: List, headers: &HeaderMap) -> Result<Vec<Value>, Failure> {
+    pub(super) async fn list(&self, list: List, headers: &HeaderMap) -> Result<Vec<Json>, Failure> {
         let mut all = Vec::new();
         while all.len() < MAX_LISTED {
             let body = serde_json::json!({ "limit": PAGE_SIZE, "offset": all.len() });
@@ -43,8 +43,9 @@ impl Link {
             if status != StatusCode::OK {
                 return Err(Failure::Status(status));
             }
-            let rows: Vec<Value> =
-                serde_json::from_slice(&answer).map_err(|error| Failure::Strange(error.to_string()))?;
+            let Ok(Json::List(rows)) = parse(&String::from_utf8_lossy(&answer)) else {
+                return Err(Failure::Strange("it is no list".to_owned()));
+            };
             let is_last = rows.len() < PAGE_SIZE;
             all.extend(rows);
             if is_last {
@@ -62,19 +63,20 @@ mod tests {
 
     #[test]
     fn pages_are_cut_from_both_lists() {
-        let rows = |names: &[&str], from: &str| -> Vec<Value> {
-            names.iter().map(|name| serde_json::json!({ "name": name, "from": from })).collect()
+        let rows = |names: &[&str], from: &str| -> Vec<Json> {
+            names.iter().map(|name| Json::object([("name", (*name).into()), ("from", from.into())])).collect()
         };
-        let check = |offset, limit, expect: &[&str]| {
-            let merged =
-                page(rows(&["b", "d"], "here"), rows(&["c", "b", "a"], "behind"), "name", offset, limit);
-            let shown: Vec<String> =
-                merged.iter().map(|row| format!("{} {}", row["name"], row["from"])).collect();
-            assert_eq!(shown.join(", ").replace('"', ""), expect.join(", "));
+        let check = |offset, limit, expect: &str| {
+            let (here, behind) = (rows(&["b", "d"], "here"), rows(&["c", "b", "a"], "behind"));
+            let mut written = String::new();
+            page(here, behind, "name", offset, limit).write(&mut written);
+            assert_eq!(written, expect);
         };
-        check(0, 200, &["a behind", "b here", "c behind", "d here"]);
-        check(1, 2, &["b here", "c behind"]);
-        check(4, 2, &[]);
-        check(0, 0, &[]);
+        let (a, b) = (r#"{"name":"a","from":"behind"}"#, r#"{"name":"b","from":"here"}"#);
+        let (c, d) = (r#"{"name":"c","from":"behind"}"#, r#"{"name":"d","from":"here"}"#);
+        check(0, 200, &format!("[{a},{b},{c},{d}]"));
+        check(1, 2, &format!("[{b},{c}]"));
+        check(4, 2, "[]");
+        check(0, 0, "[]");
     }
 }

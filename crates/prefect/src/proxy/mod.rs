@@ -4,8 +4,11 @@
 //!
 //! Bodies and upgraded connections are streamed, and every worker has connections of its own.
 
+mod absence;
 mod body;
 mod bounds;
+mod description;
+mod greeting;
 mod headers;
 mod judge;
 mod merge;
@@ -16,40 +19,41 @@ mod upstream;
 
 use std::sync::Arc;
 
-use admit_http::{Caller, Role, read_body};
+use admit_http::{Caller, Role};
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
 
-use self::judge::Judge;
 use self::merge::List;
 use self::upstream::{Failure, Link};
 use crate::answer::Answer;
-use crate::app::{Prefect, may};
-use crate::bounds::MAX_BODY_BYTES;
+use crate::app::{Prefect, may, passed};
+use crate::json::Json;
 use crate::limits::TAG_PREFIX;
+use crate::request::Read;
 use crate::routes::{self, Call, Found, Route};
 use crate::wire::{GlobalLimit, TagLimit};
-use crate::{forms, request, v1, validate};
+use crate::{openapi, request, v1};
 
 pub use self::start::IsItself;
 pub use self::upstream::{Behind, NoTrust, NoUpstream, Upstream};
+
+/// What helps whoever asks for a list.
+const OF_LIST: &str =
+    "; a list without its limits would not be whole, `admit limit ls` lists those that are here";
 
 /// One worker's part of it.
 struct Proxy {
     app: Prefect,
     link: Link,
-    judge: Judge,
 }
 
 /// Everything that this port answers, with a Prefect server behind. Call it in the runtime that serves it.
 pub(crate) fn router(app: Prefect, behind: Arc<Behind>) -> Router {
-    let proxy = Proxy { app, link: Link::new(behind), judge: Judge::default() };
+    let proxy = Proxy { app, link: Link::new(behind) };
     Router::new().fallback(enter).with_state(Arc::new(proxy))
 }
 
@@ -72,7 +76,7 @@ impl Proxy {
         if routes::is_ours(path) {
             let caller = self.let_in(caller, request.headers().get(header::AUTHORIZATION)).await?;
             return match routes::find(request.method(), path) {
-                Found::Route(route, part) => self.serve_route(caller, route, &part, request).await,
+                Found::Route(route, part) => self.serve_route(caller, route, part, request).await,
                 Found::OtherMethod(_) | Found::Redirect => Ok(self.here(caller, request).await),
                 // A newer Prefect may have it; what it changes, nobody knows here.
                 Found::Nothing => {
@@ -81,11 +85,14 @@ impl Proxy {
                 }
             };
         }
-        // What tells whether a server lives is open there too.
-        if !matches!(path, "/health" | "/ready") {
-            self.may_pass(&caller, request.headers().get(header::AUTHORIZATION)).await?;
+        if let Found::Route(route, _) = routes::find(request.method(), path) {
+            return self.greet(caller, route, request).await;
         }
-        self.pass(&caller, request).await
+        self.may_pass(&caller, request.headers().get(header::AUTHORIZATION)).await?;
+        match openapi::PATHS.into_iter().find(|path| *path == whole) {
+            Some(path) if request.method() == Method::GET => self.describe(&caller, path, request).await,
+            _ => self.pass(&caller, request).await,
+        }
     }
 
     /// The caller, with what follows from being known to the server behind: there is one kind of user there.
@@ -96,10 +103,15 @@ impl Proxy {
         };
         let is_known = match caller.role {
             // On loopback credentials need not be known, only not refused.
-            Some(_) => self.judge.lets_in(&self.link, Some(authorization)).await,
-            None => self.judge.knows(&self.link, authorization).await,
+            Some(_) => self.link.judge().lets_in(&self.link, Some(authorization)).await,
+            None => self.link.judge().knows(&self.link, authorization).await,
         };
-        if is_known.map_err(|failure| self.failed(&failure))? {
+        let is_known = match is_known {
+            // Nobody can be asked; who sends none is let in, too.
+            Err(_) if caller.role.is_some() => return Ok(Caller { is_rejected: false, ..caller }),
+            is_known => is_known.map_err(|failure| self.failed(&failure))?,
+        };
+        if is_known {
             let name = Some("prefect".into());
             return Ok(Caller { name, role: Some(Role::Operate), is_rejected: false, ..caller });
         }
@@ -110,7 +122,7 @@ impl Proxy {
     async fn may_pass(&self, caller: &Caller, authorization: Option<&HeaderValue>) -> Result<(), Answer> {
         // On loopback everybody has a role, and credentials are for the server behind to judge.
         if caller.role.is_some()
-            || self.judge.asks(&self.link).await.map_err(|failure| self.failed(&failure))?
+            || self.link.judge().asks(&self.link).await.map_err(|failure| self.failed(&failure))?
         {
             return Ok(());
         }
@@ -121,51 +133,60 @@ impl Proxy {
         &self,
         caller: Caller,
         route: &Route,
-        part: &str,
+        part: String,
         request: Request,
     ) -> Result<Response, Answer> {
         may(&caller, route.role)?;
         let (head, body) = request.into_parts();
-        let body = read_body(body, MAX_BODY_BYTES).await.map_err(|error| request::unreadable(&error))?;
-        if !subject::subject(route.call, part, &body).is_here(&self.app).await? {
-            return self.pass(&caller, Request::from_parts(head, Body::from(body))).await;
+        let bytes = request::bytes(body).await?;
+        let read = request::read(route.form, &head.headers, &bytes);
+        let values = read.as_ref().ok().and_then(Read::values);
+        if !subject::subject(route.call, &part, values).is_here(&self.app).await? {
+            return self.pass(&caller, Request::from_parts(head, Body::from(bytes))).await;
         }
         let list = match route.call {
             Call::TagFilter => merge::TAGS,
             Call::LimitFilter => merge::LIMITS,
-            _ => return Ok(self.here(caller, Request::from_parts(head, Body::from(body))).await),
+            _ => return Ok(self.app.answer(caller, route, part, &head, read?).await?.into_response()),
         };
-        self.merged(caller, list, head, body).await
+        let (offset, limit) = v1::page(&passed(route, &part, &head.headers, read?)?);
+        self.merged(list, &head.headers, offset, limit).await
     }
 
     async fn here(&self, caller: Caller, request: Request) -> Response {
         self.app.dispatch(caller, request).await.unwrap_or_else(|refused| refused).into_response()
     }
 
-    /// A page over both lists.
-    async fn merged(&self, caller: Caller, list: List, head: Parts, body: Bytes) -> Result<Response, Answer> {
-        let credentials = headers::credentials(&head.headers);
-        let asked = request::body(&head.headers, Body::from(body.clone())).await?;
-        let checked = validate::check(&forms::PAGE, asked.as_ref());
-        // Asked here first: what is wrong with the request, or with who asks, is said here.
-        let own = self.here(caller, Request::from_parts(head, Body::from(body))).await;
-        let (StatusCode::OK, Ok(values)) = (own.status(), checked) else { return Ok(own) };
-        let (offset, limit) = v1::page(&values);
+    /// A page over both lists. Half of it would pass for the whole: where the other half is missing there is none.
+    async fn merged(
+        &self,
+        list: List,
+        headers: &HeaderMap,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Response, Answer> {
         // Those after it are on no page up to this one.
         let last = offset.saturating_add(limit);
-        let here: Vec<Value> = if list.key == merge::TAGS.key {
+        let here: Vec<Json> = if list.key == merge::TAGS.key {
             let shown = self.app.page(TAG_PREFIX, 0, last).await?;
-            shown.iter().filter_map(|shown| serde_json::to_value(TagLimit::from(shown)).ok()).collect()
+            shown.iter().filter_map(|shown| merge::row(&TagLimit::from(shown))).collect()
         } else {
             let shown = self.app.page("", 0, last).await?;
-            shown.iter().filter_map(|shown| serde_json::to_value(GlobalLimit::from(shown)).ok()).collect()
+            shown.iter().filter_map(|shown| merge::row(&GlobalLimit::from(shown))).collect()
         };
-        let behind = self.link.list(list, &credentials).await.map_err(|failure| self.failed(&failure))?;
-        Ok(Answer::ok(&merge::page(here, behind, list.key, offset, limit)).into_response())
+        let behind = self.link.list(list, &headers::credentials(headers)).await;
+        let behind = behind.map_err(|failure| failure.answer(self.link.upstream(), OF_LIST))?;
+        let mut page = String::new();
+        merge::page(here, behind, list.key, offset, limit).write(&mut page);
+        Ok(Answer::raw(page).into_response())
     }
 
     /// Sends a request to the server behind, and its answer back.
-    async fn pass(&self, caller: &Caller, mut request: Request) -> Result<Response, Answer> {
+    async fn pass(&self, caller: &Caller, request: Request) -> Result<Response, Answer> {
+        self.exchange(caller, request).await.map_err(|failure| self.failed(&failure))
+    }
+
+    async fn exchange(&self, caller: &Caller, mut request: Request) -> Result<Response, Failure> {
         let upgrade = headers::upgrade(request.headers());
         let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         headers::remove_hop_by_hop(request.headers_mut());
@@ -174,7 +195,7 @@ impl Proxy {
         if let Some(to) = upgrade {
             headers::set_upgrade(request.headers_mut(), to);
         }
-        let mut response = self.link.send(request).await.map_err(|failure| self.failed(&failure))?;
+        let mut response = self.link.send(request).await?;
         let agreed = headers::upgrade(response.headers());
         let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if let (true, Some(client)) = (is_upgraded, client) {
@@ -189,6 +210,6 @@ impl Proxy {
     }
 
     fn failed(&self, failure: &Failure) -> Answer {
-        failure.answer(self.link.upstream())
+        failure.answer(self.link.upstream(), "")
     }
 }

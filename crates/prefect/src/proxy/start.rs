@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use super::merge::LIMITS;
 use super::upstream::{Link, Upstream};
 use crate::app::Prefect;
+use crate::json::Json;
 use crate::limits::Look;
 
 /// Why this server cannot stand before that one.
@@ -61,8 +62,10 @@ impl Prefect {
                 return;
             }
         };
-        let names = behind.iter().filter_map(|row| Some(row[LIMITS.key].as_str()?.into())).collect();
-        for shown in self.limits(names, Look::Terms).await.unwrap_or_default() {
+        let name = |row: &Json| row.get(LIMITS.key)?.as_text().map(Into::into);
+        for shown in
+            self.limits(behind.iter().filter_map(name).collect(), Look::Terms).await.unwrap_or_default()
+        {
             tracing::warn!(
                 %upstream,
                 limit = &*shown.limit.name,

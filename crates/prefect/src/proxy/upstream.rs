@@ -16,8 +16,10 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::time::timeout;
 
+use super::absence::Absence;
 use super::body::timed;
-use super::bounds::{ANSWER_TIMEOUT, ASK_TIMEOUT, CONNECT_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE, MAX_PAGE_BYTES};
+use super::bounds::{ANSWER_TIMEOUT, ASK_TIMEOUT, CONNECT_TIMEOUT, IDLE_TIMEOUT, MAX_ANSWER_BYTES, MAX_IDLE};
+use super::judge::Judge;
 use crate::answer::Answer;
 
 /// How a body is that is not packed.
@@ -93,8 +95,8 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// What a client is told: its own retries know these answers.
-    pub(super) fn answer(&self, upstream: &Upstream) -> Answer {
+    /// What a client is told, and this at its end: its own retries know these answers.
+    pub(super) fn answer(&self, upstream: &Upstream, end: &str) -> Answer {
         let status = match self {
             Failure::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
             Failure::Unreachable(_)
@@ -104,7 +106,7 @@ impl Failure {
             | Failure::Strange(_) => StatusCode::BAD_GATEWAY,
         };
         tracing::warn!(%upstream, cause = %self, "the Prefect server behind did not serve a request");
-        let detail = format!("The Prefect server at {upstream} did not serve this request: {self}");
+        let detail = format!("The Prefect server at {upstream} did not serve this request: {self}{end}");
         let message = status.canonical_reason().unwrap_or_default();
         let body = serde_json::json!({ "exception_message": message, "detail": detail });
         // No `Retry-After`: the pauses that the client takes by itself grow, and last through a restart.
@@ -113,12 +115,14 @@ impl Failure {
 }
 
 /// A Prefect server that this one stands before, with all that is needed to reach it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Behind {
     pub(super) upstream: Upstream,
     tls: ClientConfig,
     /// How requests say that they passed here.
     pub(super) via: HeaderValue,
+    absence: Absence,
+    judge: Judge,
 }
 
 /// Why a server cannot be reached by TLS.
@@ -142,12 +146,12 @@ impl Behind {
         };
         let via = format!("1.1 admit-{}", uuid::Uuid::new_v4().simple());
         let via = HeaderValue::from_str(&via).unwrap_or_else(|_| HeaderValue::from_static("1.1 admit"));
-        Ok(Behind { upstream, tls: config.with_no_client_auth(), via })
+        let tls = config.with_no_client_auth();
+        Ok(Behind { upstream, tls, via, absence: Absence::default(), judge: Judge::default() })
     }
 }
 
-/// One worker's connections. Clones share them.
-#[derive(Clone)]
+/// One worker's connections.
 pub(super) struct Link {
     client: Client<HttpsConnector<HttpConnector>, Body>,
     behind: Arc<Behind>,
@@ -179,6 +183,21 @@ impl Link {
         &self.behind.via
     }
 
+    /// Whether it was not reached a moment ago, nor since.
+    pub(super) fn is_absent(&self) -> bool {
+        self.behind.absence.is_recent()
+    }
+
+    /// What it says of credentials.
+    pub(super) fn judge(&self) -> &Judge {
+        &self.behind.judge
+    }
+
+    /// It did not answer what any server answers at once.
+    pub(super) fn is_not_reached(&self) {
+        self.behind.absence.begins(self.upstream());
+    }
+
     /// Sends a request, whose address is a path; both bodies flow as they come.
     pub(super) async fn send(
         &self,
@@ -189,11 +208,17 @@ impl Link {
         *request.version_mut() = axum::http::Version::HTTP_11;
         let request = request.map(timed);
         match timeout(ANSWER_TIMEOUT, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) if error.is_connect() => Err(match distrust(&error) {
-                Some(why) => Failure::Untrusted(why),
-                None => Failure::Unreachable(root_cause(&error)),
-            }),
+            Ok(Ok(response)) => {
+                self.behind.absence.ends(self.upstream());
+                Ok(response)
+            }
+            Ok(Err(error)) if error.is_connect() => {
+                self.is_not_reached();
+                Err(match distrust(&error) {
+                    Some(why) => Failure::Untrusted(why),
+                    None => Failure::Unreachable(root_cause(&error)),
+                })
+            }
             Ok(Err(error)) => Err(Failure::Broken(root_cause(&error))),
             Err(_) => Err(Failure::Silent(ANSWER_TIMEOUT.as_secs())),
         }
@@ -225,7 +250,7 @@ impl Link {
             {
                 return Err(Failure::Strange(format!("it is packed as {packed:?}, which was not asked for")));
             }
-            let body = read_body(Body::new(response.into_body()), MAX_PAGE_BYTES).await;
+            let body = read_body(Body::new(response.into_body()), MAX_ANSWER_BYTES).await;
             Ok((status, body.map_err(|error| Failure::Broken(error.to_string()))?))
         };
         timeout(ASK_TIMEOUT, whole).await.unwrap_or(Err(Failure::Silent(ASK_TIMEOUT.as_secs())))

@@ -119,9 +119,10 @@ fn too_large(given: &Json, is_negative: bool) -> Fault {
     Fault::new(kind, format!("Input should be {words} {bound}"), given).with(name, bound.json())
 }
 
+/// The first whole number that is beyond 64 bits.
+const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+
 fn whole(value: f64, given: &Json) -> Result<i64, Fault> {
-    /// From here on not every whole number is one of these.
-    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
     if !value.is_finite() {
         return Err(not_finite(given));
     }
@@ -204,7 +205,7 @@ pub(super) fn bool(given: &Json) -> Result<Value, Fault> {
         },
         Json::Float(value, _) if *value == 0.0 => false,
         Json::Float(value, _) if *value == 1.0 => true,
-        Json::Float(value, _) if value.is_finite() && value.fract() == 0.0 => return Err(unclear()),
+        Json::Float(value, _) if value.abs() < BEYOND && value.fract() == 0.0 => return Err(unclear()),
         Json::Text(text) => match text.to_ascii_lowercase().as_str() {
             "0" | "off" | "f" | "false" | "n" | "no" => false,
             "1" | "on" | "t" | "true" | "y" | "yes" => true,

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod behind;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,12 +69,10 @@ impl Server {
 
     /// One that stands before a Prefect server at this address.
     pub fn start_before(upstream: SocketAddr, door: Door) -> Server {
-        let behind = Behind::new(format!("http://{upstream}").parse().unwrap()).unwrap();
-        let options = Options { behind: Some(Arc::new(behind)), ..Options::default() };
-        Server::start_with(tempfile::tempdir().unwrap(), options, door)
+        Server::start_with(tempfile::tempdir().unwrap(), before(upstream), door)
     }
 
-    fn start_with(folder: TempDir, options: Options, door: Door) -> Server {
+    pub fn start_with(folder: TempDir, options: Options, door: Door) -> Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let migrations = [admit_http::MIGRATIONS, MIGRATIONS].concat();
         let engine = Engine::open(Config { migrations, ..Config::at(home(&folder)) }).unwrap();
@@ -156,6 +156,12 @@ impl Drop for Server {
     }
 }
 
+/// How a server behaves that stands before the one at this address.
+pub fn before(upstream: SocketAddr) -> Options {
+    let behind = Behind::new(format!("http://{upstream}").parse().unwrap()).unwrap();
+    Options { behind: Some(Arc::new(behind)), ..Options::default() }
+}
+
 /// Where the log of a server in this folder is. The program that runs these tests on PostgreSQL is called so.
 fn home(folder: &TempDir) -> Home {
     if env!("CARGO_CRATE_NAME") == "postgres" {
@@ -169,6 +175,19 @@ fn home(folder: &TempDir) -> Home {
 pub async fn post(address: SocketAddr, path: &str, body: Value) -> Answer {
     let headers = [("content-type".to_owned(), "application/json".to_owned())];
     send(address, "POST", path, &headers, Some(body.to_string())).await
+}
+
+/// Sends one request with these headers.
+pub fn ask(
+    server: &Server,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&str>,
+) -> Answer {
+    let headers: Vec<(String, String)> =
+        headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    server.run(send(server.address, method, path, &headers, body.map(str::to_owned)))
 }
 
 /// Sends one request on a connection of its own.
