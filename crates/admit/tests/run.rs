@@ -8,21 +8,12 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Running, Server, admit, runs, signal, text, wait_until};
+use support::{Running, Server, admit, content, runs, signal, text, wait_until};
 
 fn run(server: &Server, args: &[&str]) -> Command {
     let mut command = server.admit();
     command.arg("run").args(args);
     command
-}
-
-/// Waits until a file has content, and gives it.
-#[track_caller]
-fn content(server: &Server, name: &str) -> String {
-    let path = server.file(name);
-    let read = || std::fs::read_to_string(&path).unwrap_or_default();
-    wait_until(&format!("{name} is written"), || read().ends_with('\n'));
-    read().trim().to_owned()
 }
 
 #[test]
@@ -230,47 +221,6 @@ fn nothing_runs_on_for_long_when_an_operator_takes_the_slot() {
     // A renewal, which tells it, is due every two seconds; then the command has one second.
     let lived = outlived(&["--ttl", "6s"], take);
     assert!(lived < Duration::from_secs(5), "lived for {lived:?}");
-}
-
-#[test]
-fn the_command_has_the_terminal() {
-    use std::io::Write;
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-    use std::os::unix::process::CommandExt;
-    let server = Server::start();
-    server.ok(&["limit", "set", "db", "--max", "1"]);
-    let (mut ours, mut theirs) = (0, 0);
-    // SAFETY: openpty writes two descriptors, which are nobody else's.
-    let (ours, theirs) = unsafe {
-        let null = std::ptr::null_mut();
-        assert_eq!(
-            libc::openpty(&raw mut ours, &raw mut theirs, null, std::ptr::null_mut(), std::ptr::null_mut()),
-            0
-        );
-        (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
-    };
-    let script = "read line; echo $line > line; sh -c 'echo $$ > pid; exec sleep 1000'; true";
-    let mut command = run(&server, &["db", "--", "sh", "-c", script]);
-    let controlling = theirs.as_raw_fd();
-    command.stdin(theirs.try_clone().unwrap());
-    // SAFETY: setsid and ioctl are system calls on numbers, safe between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            libc::setsid();
-            libc::ioctl(controlling, libc::TIOCSCTTY, 0);
-            Ok(())
-        });
-    }
-    let job = Running::start(&mut command);
-    let mut keys = std::fs::File::from(ours);
-    keys.write_all(b"typed\n").unwrap();
-    assert_eq!(content(&server, "line"), "typed");
-    let grandchild = content(&server, "pid").parse().unwrap();
-    // Ctrl-C
-    keys.write_all(b"\x03").unwrap();
-    assert_eq!(job.end().0, Some(128 + libc::SIGINT));
-    wait_until("the key has ended all", || !runs(grandchild));
-    server.wait_for("db", 0, 0);
 }
 
 #[test]

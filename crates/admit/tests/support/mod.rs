@@ -37,6 +37,15 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until a file in the server's folder has content, and gives it.
+#[track_caller]
+pub fn content(server: &Server, name: &str) -> String {
+    let path = server.file(name);
+    let read = || std::fs::read_to_string(&path).unwrap_or_default();
+    wait_until(&format!("{name} is written"), || read().ends_with('\n'));
+    read().trim().to_owned()
+}
+
 /// Sends a signal to a process.
 pub fn signal(pid: u32, signal: i32) {
     // SAFETY: kill takes numbers only.

@@ -42,7 +42,8 @@ pub struct Args {
     /// How long to wait for a slot; without it, as long as it takes
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_ms)]
     wait: Option<u64>,
-    /// How long the slot outlives an `admit run` that cannot renew it (1s to 7d)
+    /// How long the slot outlives an `admit run` that cannot renew it, also because Ctrl-Z has stopped both (1s to
+    /// 7d); a command that is stopped for longer is ended with it
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_ttl_ms, default_value = "30s")]
     ttl: u64,
     /// What to do when the slot is lost while the command runs
