@@ -156,6 +156,8 @@ impl Stream {
 
     /// Tells what was committed since the record that whoever comes back has seen, as far as the log has it.
     async fn catch_up(&mut self, last_id: u64) -> Result<(), Gone> {
+        // Other nodes may have told of records that this one does not know yet.
+        self.app.look(|_, _| ()).await.map_err(|_| Gone)?;
         // What comes later is waiting in the subscription.
         let end = self.app.engine.stats().await.map_err(|_| Gone)?.seq;
         if last_id > end {
