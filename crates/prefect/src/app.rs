@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, Answered};
 use crate::bounds::{DEFAULT_HOLD, MAX_HOLD};
+use crate::changes::LimitChanges;
 use crate::json::Json;
 use crate::lost::LostPlaces;
 use crate::places::Places;
@@ -61,6 +62,7 @@ pub struct Shared {
     pub(crate) registry: Registry,
     pub(crate) places: Places,
     pub(crate) lost: LostPlaces,
+    pub(crate) changes: LimitChanges,
     pub(crate) options: Options,
     /// One release without a lease at a time, so that no two give the same slots back.
     pub(crate) decrements: tokio::sync::Mutex<()>,
@@ -94,8 +96,9 @@ impl Prefect {
         let registry = Registry::load(&engine).await?;
         let (places, lost) = (Places::default(), LostPlaces::new(&engine).await?);
         let decrements = tokio::sync::Mutex::new(());
+        let changes = LimitChanges::default();
         Ok(Prefect {
-            shared: Arc::new(Shared { engine, tokens, registry, places, lost, options, decrements }),
+            shared: Arc::new(Shared { engine, tokens, registry, places, lost, changes, options, decrements }),
         })
     }
 

@@ -14,6 +14,10 @@ pub(crate) const RETRY_AFTER_HOLD: Duration = Duration::from_millis(100);
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How much longer than it was told a client may take before its place is given up.
 pub(crate) const PLACE_GRACE: Duration = Duration::from_secs(5);
+/// After so long a request that was not answered counts as waiting: most are answered as soon as the disk allows.
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(250);
+/// Changes of limits that one who waits may be behind before it looks at its limits anyway.
+pub(crate) const MAX_CHANGES: usize = 256;
 /// Places that are kept between two requests; each is a ticket of the kernel, which has room for more.
 pub(crate) const MAX_PLACES: usize = 65_536;
 /// How long the engine listens for a waiting request before it says again that somebody attends to it.

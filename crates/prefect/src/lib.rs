@@ -4,6 +4,8 @@
 //! - `routes` and `forms` are tables: what there is, and what each body has to be;
 //! - `app` takes a request to its route; `request`, `json`, `validate` read it as Prefect's server does;
 //! - `v1` (tags) and `v2` (global limits) do what the routes say, on `limits` (definitions) and `slots` (use);
+//! - `waiting` holds a request whose limit is full, until `changes` of its limits make it impossible;
+//! - `keeping` is what a reset leaves to those who are named;
 //! - `places` keeps the place of a waiting client between two of its requests, `lost` finds it in the log;
 //! - `proxy` stands before a whole Prefect server;
 //! - `registry` is the table of what Prefect knows of a limit and the engine does not.
@@ -11,11 +13,13 @@
 mod answer;
 mod app;
 mod bounds;
+mod changes;
 mod elsewhere;
 mod events;
 mod forms;
 mod handshake;
 mod json;
+mod keeping;
 mod limits;
 mod lost;
 mod openapi;
@@ -28,6 +32,7 @@ mod slots;
 mod v1;
 mod v2;
 mod validate;
+mod waiting;
 mod wire;
 
 pub use app::{Options, Prefect, Shared};

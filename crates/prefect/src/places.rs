@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use admit_engine::{Engine, Error};
-use admit_kernel::{Acquire, Claim, Command, Name, Outcome, Part, Patience};
+use admit_kernel::{Acquire, Claim, Command, Name, Outcome, Part, Patience, Time};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -44,6 +44,8 @@ type Waiting = Pin<Box<dyn Future<Output = Result<Outcome, Error>> + Send>>;
 pub(crate) struct Place {
     engine: Engine,
     id: Uuid,
+    /// What it goes by, if not by its arrival.
+    age: Option<Time>,
     waiting: Waiting,
     is_mine: bool,
 }
@@ -51,20 +53,20 @@ pub(crate) struct Place {
 impl Place {
     /// Gets in line, or past it.
     pub(crate) fn take(engine: &Engine, acquire: Acquire) -> Place {
-        let id = acquire.id;
+        let (id, age) = (acquire.id, acquire.age);
         let asked = engine.clone();
         let waiting = Box::pin(async move {
             let outcome = asked.acquire(acquire, ATTEND_MS).await?;
             attend(&asked, id, outcome).await
         });
-        Place { engine: engine.clone(), id, waiting, is_mine: true }
+        Place { engine: engine.clone(), id, age, waiting, is_mine: true }
     }
 
     /// Gets in line where a ticket stands that nobody attends to any more, and takes that one out. With an id of its
     /// own: whoever else still has the old one, like a node that was thought to be gone, finds that it has ended.
     pub(crate) fn take_up(engine: &Engine, acquire: Acquire, lost: Lost) -> Place {
-        let id = acquire.id;
-        let acquire = Acquire { age: Some(lost.age), ..acquire };
+        let (id, age) = (acquire.id, Some(lost.age));
+        let acquire = Acquire { age, ..acquire };
         let asked = engine.clone();
         let waiting = Box::pin(async move {
             // Whole, so that nobody else finds it until it is out.
@@ -80,7 +82,7 @@ impl Place {
             };
             attend(&asked, id, outcome).await
         });
-        Place { engine: engine.clone(), id, waiting, is_mine: true }
+        Place { engine: engine.clone(), id, age, waiting, is_mine: true }
     }
 
     /// The same place for another request.
@@ -98,6 +100,11 @@ impl Place {
             attend(&engine, id, outcome).await
         });
         self
+    }
+
+    /// What it goes by, if not by its arrival.
+    pub(crate) fn age(&self) -> Option<Time> {
+        self.age
     }
 
     /// What comes of it, if that is known in time.

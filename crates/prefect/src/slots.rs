@@ -5,18 +5,16 @@ use std::time::Duration;
 use admit_engine::Error;
 use admit_http::Caller;
 use admit_kernel::{
-    Acquire, Claim, Command, Denial, End, IfMissing, Limit, MAX_CLAIMS, MAX_NAME_BYTES, MAX_SLOTS,
-    MAX_TTL_MS, MIN_TTL_MS, Name, Outcome, Part, Patience, Refill, State,
+    Acquire, Claim, Command, IfMissing, Limit, MAX_CLAIMS, MAX_NAME_BYTES, MAX_SLOTS, MAX_TTL_MS, MIN_TTL_MS,
+    Name, Part, Patience, Refill, State,
 };
 use axum::http::StatusCode;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::app::Prefect;
-use crate::bounds::{RETRY_AFTER, RETRY_AFTER_HOLD};
-use crate::limits::{Shown, leases_of, refused};
-use crate::places::{Place, Waiter, Who, patiently};
+use crate::limits::{Shown, leases_of};
+use crate::places::{Waiter, Who};
 
 /// The label of leases that stand for slots taken without one.
 const NO_LEASE: &str = "prefect-slots";
@@ -37,7 +35,6 @@ pub(crate) enum Term {
 }
 
 /// What is asked.
-#[derive(Debug)]
 pub(crate) struct Take<'a> {
     pub(crate) caller: &'a Caller,
     /// The limits.
@@ -45,7 +42,12 @@ pub(crate) struct Take<'a> {
     pub(crate) slots: i64,
     pub(crate) term: Term,
     pub(crate) holder: Option<Name>,
+    /// Why it can never be, as the limits are; asked again when one of them changes.
+    pub(crate) refusal: &'a Refusal<'a>,
 }
+
+/// Says why a request can never be granted with these limits, if so.
+pub(crate) type Refusal<'a> = dyn Fn(&[Shown]) -> Option<Answer> + Send + Sync + 'a;
 
 /// Why slots were not taken.
 pub(crate) enum Full {
@@ -100,94 +102,11 @@ impl Prefect {
         }
         let who = take.holder.map_or(Who::Peer(take.caller.peer), Who::Holder);
         let waiter = Waiter { who, claims, ttl_ms, rate: acquire.rate };
-        let somebody_waits = take.known.iter().any(|shown| shown.waiting > 0);
-        let id = self.wait(waiter, acquire, somebody_waits).await?;
+        let id = self.wait(take.known, waiter, acquire, take.refusal).await?;
         if take.term == Term::Rate {
             self.engine.execute(Command::Release { id, part: Part::All, counts: true }).await?;
         }
         Ok(id)
-    }
-
-    async fn wait(&self, waiter: Waiter, acquire: Acquire, somebody_waits: bool) -> Result<Uuid, Full> {
-        let hold = self.options.hold;
-        // Without a hold the engine answers at once; the time is for a slow disk.
-        let until = Instant::now() + if hold.is_zero() { crate::MAX_HOLD } else { hold };
-        let kept = self.places.take(&waiter);
-        let had_place = kept.is_some();
-        let mut place = match kept {
-            Some(place) => place.resume(),
-            None => self.enter(&waiter, acquire.clone(), somebody_waits).await?,
-        };
-        let mut outcome = self.wait_until(&mut place, until).await;
-        match &outcome {
-            // It ended between the two requests; unless another node has it, this is the back of the line.
-            Some(Ok(Outcome::Denied(_) | Outcome::UnknownId)) if had_place => {
-                place = self.enter(&waiter, self.again(acquire), true).await?;
-                outcome = self.wait_until(&mut place, until).await;
-            }
-            // The same holder asked for the same on another node and goes in its place, so this one goes in the
-            // other's: at the back of the line.
-            Some(Ok(Outcome::Denied(denial))) if is_withdrawn(denial) => {
-                place = self.queue(self.again(acquire));
-                outcome = self.wait_until(&mut place, until).await;
-            }
-            _ => {}
-        }
-        match outcome {
-            None => {
-                self.places.keep(waiter, place, RETRY_AFTER_HOLD);
-                Err(Full::Held(RETRY_AFTER_HOLD))
-            }
-            Some(Ok(Outcome::Granted(_))) => Ok(place.hand_over()),
-            Some(Ok(Outcome::Denied(denial))) => {
-                // Nothing waits and nothing is held.
-                place.hand_over();
-                Err(self.denied(*denial))
-            }
-            Some(Ok(other)) => Err(Answer::bug(other).into()),
-            Some(Err(error)) => Err(error.into()),
-        }
-    }
-
-    /// A place for a request that has none here.
-    async fn enter(&self, waiter: &Waiter, acquire: Acquire, somebody_waits: bool) -> Result<Place, Error> {
-        let lost = match self.options.hold.is_zero() {
-            true => None,
-            false => self.lost.take(waiter, somebody_waits).await?,
-        };
-        let Some(lost) = lost else { return Ok(self.queue(acquire)) };
-        Ok(Place::take_up(&self.engine, patiently(acquire), lost))
-    }
-
-    /// A place at the back of the line, or past it.
-    fn queue(&self, acquire: Acquire) -> Place {
-        let acquire = if self.options.hold.is_zero() { acquire } else { patiently(acquire) };
-        Place::take(&self.engine, acquire)
-    }
-
-    /// The same request by another id: that of a ticket that has ended is of no use any more.
-    fn again(&self, acquire: Acquire) -> Acquire {
-        Acquire { id: self.lost.new_id(), ..acquire }
-    }
-
-    /// What comes of a place, if that is known in time.
-    async fn wait_until(&self, place: &mut Place, until: Instant) -> Option<Result<Outcome, Error>> {
-        while let Some(clear_at) = self.lost.clear_at().filter(|at| *at < until) {
-            if let Some(outcome) = place.wait_until(clear_at).await {
-                return Some(outcome);
-            }
-            self.lost.clear().await;
-        }
-        place.wait_until(until).await
-    }
-
-    fn denied(&self, denial: Denial) -> Full {
-        match denial {
-            Denial::Full { .. } | Denial::QueueFull { .. } | Denial::Ended { .. } => Full::Held(RETRY_AFTER),
-            // The limit was lowered between the look at it and the request.
-            Denial::Impossible { .. } => Full::Refused(too_many_slots()),
-            other => Full::Refused(refused(other)),
-        }
     }
 
     /// Gives back slots of a limit that no lease stands for, the oldest first; at most those that there are.
@@ -209,10 +128,6 @@ impl Prefect {
         self.engine.execute_all(commands).await?;
         Ok(())
     }
-}
-
-fn is_withdrawn(denial: &Denial) -> bool {
-    matches!(denial, Denial::Ended { how: End::Withdrawn, .. })
 }
 
 /// More slots than the limit has.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use admit_kernel::{Acquire, Claim, Command, IfMissing, Limit, Name, Outcome, Part, Terms};
+use admit_kernel::{Command, Limit, Name, Outcome, Part, Terms};
 use axum::http::StatusCode;
 use uuid::Uuid;
 
 use crate::answer::{Answer, Answered};
 use crate::app::{Asked, Prefect};
 use crate::bounds::MAX_TRIES;
+use crate::keeping::Keeping;
 use crate::limits::{Brief, Look, Row, SOURCE, Shown, TAG_PREFIX, TASK_RUN, leases_of};
 use crate::registry::{Entry, max_of};
 use crate::slots::{Full, Take, Term, possible_names};
@@ -104,25 +105,20 @@ pub(crate) fn page(values: &Values) -> (usize, usize) {
     (number("offset", 0), number("limit", MAX_PAGE_SIZE))
 }
 
-/// Ends every lease of a tag's limit; then the task runs that are named take a slot each, as far as there are.
+/// Ends every lease of a tag's limit but those of the task runs that are named: these have a slot each from then on,
+/// as far as there are.
 pub(crate) async fn reset(app: &Prefect, asked: &Asked) -> Answered {
     let name = limit_of(&asked.part);
     let _one_at_a_time = app.registry.changes.lock().await;
+    let keeping = Keeping::begin(app, &name, &asked.values.ids("slot_override")).await?;
     let command = Command::Reset { name: name.clone(), if_version: None };
-    match app.change(&asked.caller, "limit.reset", &name, command, Row::Same).await? {
-        Outcome::Reset { .. } => {}
-        Outcome::UnknownLimit => return Err(not_found()),
-        other => return Err(Answer::bug(other)),
+    let outcome = app.change(&asked.caller, "limit.reset", &name, command, Row::Same).await;
+    keeping.end(app).await?;
+    match outcome? {
+        Outcome::Reset { .. } => Ok(nothing()),
+        Outcome::UnknownLimit => Err(not_found()),
+        other => Err(Answer::bug(other)),
     }
-    let claim = Claim { if_missing: IfMissing::Admit, ..Claim::limit(name, 1) };
-    let hold = |id: &Uuid| {
-        let holder = Some(format!("{TASK_RUN}{id}").into());
-        let acquire = Acquire { ttl_ms: None, holder, ..Acquire::new(Uuid::now_v7(), vec![claim.clone()]) };
-        Command::Acquire(Box::new(acquire))
-    };
-    let overrides = asked.values.ids("slot_override");
-    app.engine.execute_all(overrides.iter().map(hold).collect()).await?;
-    Ok(nothing())
 }
 
 /// Removes the limit of a tag, and ends its leases.
@@ -157,30 +153,39 @@ pub(crate) async fn increment(app: &Prefect, asked: &Asked) -> Answered {
     let names = possible_names(tags.iter().map(|tag| format!("{TAG_PREFIX}{tag}")).collect());
     let known: Vec<Shown> =
         app.limits(names, Look::Terms).await?.into_iter().filter(Shown::is_active).collect();
-    if let Some(shown) = known.iter().find(|shown| shown.is_enforced() && shown.max() == 0) {
-        let detail = format!(
-            "The concurrency limit on tag \"{}\" is 0 and will deadlock if the task tries to run again.",
-            shown.tag()
-        );
-        return Err(Answer::detail(StatusCode::LOCKED, detail));
-    }
     let Some(first) = known.first() else { return Ok(Answer::ok(&Vec::<Brief>::new())) };
-    let full = || {
-        let detail = format!("Concurrency limit for the {} tag has been reached", first.tag());
+    let first = first.tag().to_owned();
+    let full = move || {
+        let detail = format!("Concurrency limit for the {first} tag has been reached");
         Answer::detail(StatusCode::LOCKED, detail)
     };
-    if known.iter().any(|shown| shown.is_enforced() && shown.max() < 0) {
-        return Err(full().retry_after(CLOSED_RETRY_AFTER));
+    let refusal = |known: &[Shown]| closed(known, &full);
+    if let Some(refused) = refusal(&known) {
+        return Err(refused);
     }
     let task_run = asked.values.id("task_run_id").unwrap_or_default();
     let holder = Some(format!("{TASK_RUN}{task_run}").into());
-    let take = Take { caller: &asked.caller, known: &known, slots: 1, term: Term::Open, holder };
+    let take =
+        Take { caller: &asked.caller, known: &known, slots: 1, term: Term::Open, holder, refusal: &refusal };
     app.take(take).await.map_err(|why| match why {
         Full::Held(after) => full().retry_after(after),
         Full::Refused(answer) => answer,
     })?;
     let taken = known.iter().map(|shown| Brief { name: shown.tag().to_owned(), ..shown.brief() });
     Ok(Answer::ok(&taken.collect::<Vec<_>>()))
+}
+
+/// What is said where a limit lets nobody in: who waited for a limit of 0 would wait for ever.
+fn closed(known: &[Shown], full: impl Fn() -> Answer) -> Option<Answer> {
+    let enforced = || known.iter().filter(|shown| shown.is_enforced());
+    if let Some(shown) = enforced().find(|shown| shown.max() == 0) {
+        let detail = format!(
+            "The concurrency limit on tag \"{}\" is 0 and will deadlock if the task tries to run again.",
+            shown.tag()
+        );
+        return Some(Answer::detail(StatusCode::LOCKED, detail));
+    }
+    enforced().any(|shown| shown.max() < 0).then(|| full().retry_after(CLOSED_RETRY_AFTER))
 }
 
 /// Gives a task run's slots of these tags back; what else its leases hold stays.

@@ -235,8 +235,12 @@ async fn acquire(app: &Prefect, asked: &Asked, term: Term) -> Result<(Uuid, Vec<
     let names = by_name(values);
     let slots = values.int("slots").unwrap_or(1);
     let known = app.limits(names, Look::Terms).await?;
-    if known.iter().any(|shown| shown.is_enforced() && shown.max() < slots) {
-        return Err(too_many_slots());
+    let refusal = move |known: &[Shown]| {
+        let is_too_small = |shown: &Shown| shown.is_enforced() && shown.max() < slots;
+        known.iter().any(is_too_small).then(too_many_slots)
+    };
+    if let Some(refused) = refusal(&known) {
+        return Err(refused);
     }
     let is_rate = values.text("mode") == Some("rate_limit");
     let fixed: Vec<&str> = known
@@ -257,7 +261,7 @@ async fn acquire(app: &Prefect, asked: &Asked, term: Term) -> Result<(Uuid, Vec<
         .and_then(|holder| Some(format!("{}:{}", holder.text("type")?, holder.id("id")?).into()));
     // A lease for a rate is still a lease: it can be renewed and released, and the slots come back with time.
     let term = if is_rate && term == Term::Unheld { Term::Rate } else { term };
-    let take = Take { caller: &asked.caller, known: &known, slots, term, holder };
+    let take = Take { caller: &asked.caller, known: &known, slots, term, holder, refusal: &refusal };
     match app.take(take).await {
         Ok(id) => Ok((id, known)),
         Err(Full::Held(after)) => Err(Answer::detail(StatusCode::LOCKED, "Locked").retry_after(after)),

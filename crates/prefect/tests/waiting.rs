@@ -64,6 +64,11 @@ impl Server {
         }
     }
 
+    fn set(&self, limit: Limit) {
+        let command = Command::SetLimit { limit: Box::new(limit), if_revision: None };
+        assert!(matches!(self.run(self.engine.execute(command)).unwrap(), Outcome::LimitStored { .. }));
+    }
+
     fn asks(&self, name: &str, holder: u32) -> tokio::task::JoinHandle<Answer> {
         let (address, body) = (self.address, wanted(name, holder));
         self.spawn(async move { post(address, LEASE, body).await })
@@ -247,19 +252,108 @@ fn a_rate_wakes_when_a_slot_has_come_back() {
 fn a_limit_can_be_held_for_less_or_not_at_all() {
     let server = Server::start(LONG);
     let limit = |name: &str| Limit::new(name, Terms::concurrent(1));
-    let impatient = Limit { on_full: OnFull::Reject, ..limit("impatient") };
-    let brief = Limit { max_wait_ms: Some(200), ..limit("brief") };
-    for limit in [impatient, brief] {
-        let command = Command::SetLimit { limit: Box::new(limit), if_revision: None };
-        assert!(matches!(server.run(server.engine.execute(command)).unwrap(), Outcome::LimitStored { .. }));
-    }
+    server.set(Limit { on_full: OnFull::Reject, ..limit("impatient") });
+    server.set(Limit { max_wait_ms: Some(200), ..limit("brief") });
     for name in ["impatient", "brief"] {
         server.take(name, 0);
         let begun = Instant::now();
         let answer = server.post(LEASE, wanted(name, 1));
         assert_eq!(answer.status, 423, "{name}");
         assert!(begun.elapsed() < LONG / 2, "{name}");
+        let seconds: f64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!(seconds <= 1.0, "{name}: {seconds}");
     }
+}
+
+#[test]
+fn a_place_outlives_the_hold_that_its_limit_sets() {
+    let server = Server::start(LONG);
+    server.set(Limit { max_wait_ms: Some(500), ..Limit::new("brief", Terms::concurrent(1)) });
+    let mut lease = server.take("brief", 0);
+    for n in 1..=3 {
+        let answer = server.post(LEASE, wanted("brief", n));
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (423, Some("0.1")));
+    }
+    // Whoever waits from now on does so for long.
+    server.set(Limit { max_wait_ms: Some(60_000), ..Limit::new("brief", Terms::concurrent(1)) });
+    let late = server.asks("brief", 4);
+    let mut back: Vec<_> = [3, 2, 1].map(|n| server.asks("brief", n)).into_iter().collect();
+    server.run(server.until("brief", 4, 1));
+    back.reverse();
+    back.push(late);
+    for next in back {
+        let answer = server.run(async {
+            server.released(&lease).await;
+            next.await.unwrap()
+        });
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()["lease_id"].as_str().unwrap().clone_into(&mut lease);
+    }
+}
+
+#[test]
+fn who_waits_is_told_when_it_becomes_impossible() {
+    let server = Server::start(LONG);
+    let tag = |number: i64| {
+        server.post("/concurrency_limits/", json!({ "tag": "t", "concurrency_limit": number })).status
+    };
+    let by_tag = ("/concurrency_limits/increment", json!({ "names": ["t"], "task_run_id": task(2) }));
+    let by_name = (LEASE, json!({ "names": ["tag:t"], "slots": 1 }));
+    let deadlock =
+        "The concurrency limit on tag \"t\" is 0 and will deadlock if the task tries to run again.";
+    let too_many = "Slots requested is greater than the limit";
+    let full = "Concurrency limit for the t tag has been reached";
+    for (number, (path, body), status, detail, retry_after) in [
+        (0, by_tag.clone(), 423, deadlock, None),
+        (-1, by_tag, 423, full, Some("10.0")),
+        (0, by_name, 422, too_many, None),
+    ] {
+        assert!(tag(1).is_success());
+        let lease = server.take("tag:t", 1);
+        let asked = server.spawn(post(server.address, path, body));
+        server.run(server.until("tag:t", 1, 1));
+        assert_eq!(tag(number), 200);
+        let answer = server.run(async { tokio::time::timeout(LONG / 2, asked).await.unwrap().unwrap() });
+        assert_eq!((answer.status.as_u16(), answer.json()["detail"].as_str()), (status, Some(detail)));
+        assert_eq!(answer.header("retry-after"), retry_after);
+        server.run(server.until("tag:t", 0, 1));
+        server.release(&lease);
+    }
+}
+
+#[test]
+fn a_native_change_tells_those_who_wait_too() {
+    let server = Server::with_limit(LONG, "db", 2);
+    server.take("db", 0);
+    let asked = server.spawn(post(server.address, LEASE, json!({ "names": ["db"], "slots": 2 })));
+    server.run(server.until("db", 1, 1));
+    server.set(Limit::new("db", Terms::concurrent(1)));
+    let answer = server.run(async { tokio::time::timeout(LONG / 2, asked).await.unwrap().unwrap() });
+    assert_eq!(answer.status, 422, "{}", answer.text);
+}
+
+#[test]
+fn a_reset_keeps_the_slots_of_the_runs_it_names_from_those_who_wait() {
+    let server = Server::with_limit(LONG, "tag:t", 1);
+    let increment = |n| {
+        post(
+            server.address,
+            "/concurrency_limits/increment",
+            json!({ "names": ["t"], "task_run_id": task(n) }),
+        )
+    };
+    let active = || server.get("/concurrency_limits/tag/t").json()["active_slots"].clone();
+    assert_eq!(server.run(increment(1)).status, 200);
+    let waiting = server.spawn(increment(2));
+    server.run(server.until("tag:t", 1, 1));
+    let reset =
+        |keep: Value| server.post("/concurrency_limits/tag/t/reset", json!({ "slot_override": keep })).status;
+    assert_eq!(reset(json!([task(1), task(3)])), 200);
+    assert_eq!(active(), json!([task(1)]), "as many as there are slots, in their order");
+    server.run(server.until("tag:t", 1, 1));
+    assert_eq!(reset(Value::Null), 200);
+    assert_eq!(server.run(async { waiting.await.unwrap() }).status, 200);
+    assert_eq!(active(), json!([task(2)]));
 }
 
 #[test]
