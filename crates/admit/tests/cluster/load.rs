@@ -21,7 +21,7 @@ const COLD_HOLD: Duration = Duration::from_millis(5);
 const HELD_BETWEEN: usize = 100;
 
 #[test]
-fn never_over_max_whatever_happens_to_servers_and_database() {
+fn invariant_03_never_over_max_whatever_happens_to_servers_and_database() {
     let postgres = Postgres::start("");
     let mut cluster = Cluster::start(&postgres);
     let clients = cluster.clients();
