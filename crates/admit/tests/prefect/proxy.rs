@@ -1,12 +1,14 @@
 //! Admit before a whole Prefect server: its limits here, everything else there.
 
-use std::process::Command;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use admit_testing::PrefectServer;
 use tempfile::TempDir;
 
 use crate::client::{Admit, run};
-use crate::support::{admit, text};
+use crate::support::{admit, text, wait_until};
 
 /// A Prefect server, and Admit before it.
 struct Pair {
@@ -76,6 +78,36 @@ fn who_is_known_there_is_known_here() {
 }
 
 #[test]
+fn slots_that_are_here_come_and_go_while_the_server_behind_is_away() {
+    /// A client that asks in vain for what it asks first pauses for 2, 4, 8 s and so on.
+    const SOON: Duration = Duration::from_secs(15);
+    for settings in [&[][..], &[("PREFECT_SERVER_CSRF_PROTECTION_ENABLED", "true")]] {
+        let Pair { admit, behind, _home } = Pair::start(settings);
+        admit.server.ok(&["limit", "set", "one", "--max", "1"]);
+        let used = || admit.server.client().limit("one").unwrap().used;
+        let (home, end) = (tempfile::tempdir().unwrap(), admit.server.file("end"));
+        let mut holder =
+            crate::client::command(&home, &admit.api, "hold_until.py", &["one", end.to_str().unwrap()]);
+        let holder = holder.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_until("it holds", || used() == 1);
+        let address = behind.host.clone();
+        drop(behind);
+        wait_until("it is away", || TcpStream::connect(&address).is_err());
+        std::fs::write(&end, "").unwrap();
+        let begun = Instant::now();
+        wait_until("the slot is back", || used() == 0);
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+        let output = holder.wait_with_output().unwrap();
+        let said = crate::client::said(&output);
+        assert!(output.status.success() && said.contains("given back"), "{said}");
+        // Who comes now gets it, too.
+        let said = admit.run("hold.py", &["one"]);
+        assert!(said.contains("active 1, limit 1"), "{said}");
+        assert_eq!(used(), 0);
+    }
+}
+
+#[test]
 fn a_server_that_wants_proof_of_no_other_site_gets_it() {
     let pair = Pair::start(&[("PREFECT_SERVER_CSRF_PROTECTION_ENABLED", "true")]);
     pair.admit.server.ok(&["limit", "set", "tag:heavy", "--max", "1"]);
@@ -94,7 +126,7 @@ fn is_told_that_nobody_could_look(admit: &Admit, status: &str) {
     let is_it = |line: &str| {
         line.contains("WARN") && line.contains("did not say what limits it has") && line.contains(status)
     };
-    crate::support::wait_until("it is said that nobody could look", || admit.server.log().lines().any(is_it));
+    wait_until("it is said that nobody could look", || admit.server.log().lines().any(is_it));
 }
 
 #[test]
@@ -160,7 +192,7 @@ fn limits_of_one_name_on_both_are_told() {
     let folder = std::mem::replace(&mut server.folder, tempfile::tempdir().unwrap());
     let flags = ["--listen", "127.0.0.1:0", "--prefect", &address, "--prefect-upstream", &upstream];
     let server = crate::support::Server::start_in(folder, &flags);
-    crate::support::wait_until("the two limits are told", || {
+    wait_until("the two limits are told", || {
         server.log().lines().any(|line| line.contains("WARN") && line.contains("limit=\"both\""))
     });
 }
