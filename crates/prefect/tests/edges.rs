@@ -296,3 +296,70 @@ fn versions_of_the_api_are_told_apart_as_there() {
         check(refused, 400);
     }
 }
+
+#[test]
+fn json_has_an_end() {
+    let server = Server::start(Duration::ZERO);
+    let check = |body: String, expect: (u16, Value)| {
+        let answer = ask(&server, "POST", LEASE, &[], Some(&body));
+        let said = answer.json();
+        let kind = if answer.status == 422 { &said["detail"][0]["type"] } else { &said["detail"] };
+        assert_eq!((answer.status.as_u16(), kind), (expect.0, &expect.1), "{}", answer.text);
+    };
+    let nested =
+        |depth| format!(r#"{{"names":[],"slots":1,"z":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+    check(nested(99), (200, Value::Null));
+    check(nested(100), (400, json!("There was an error parsing the body")));
+    check(r#"{"names":[],"slots":1e30}"#.to_owned(), (422, json!("int_parsing_size")));
+    check(format!(r#"{{"names":[],"slots":1{}}}"#, "0".repeat(30)), (422, json!("less_than_equal")));
+    // The real server tells the two apart, too.
+    let truth = |value: &str| {
+        let body = format!(r#"{{"name":"x","limit":1,"active":{value}}}"#);
+        ask(&server, "POST", &format!("{V2}/"), &[], Some(&body)).json()["detail"][0]["type"].clone()
+    };
+    assert_eq!((truth("1e18"), truth("1e19")), (json!("bool_parsing"), json!("bool_type")));
+}
+
+#[test]
+fn a_lease_of_nothing_does_not_end() {
+    let server = Server::start(Duration::ZERO);
+    let taken = server.post(LEASE, json!({ "names": ["nobody"], "slots": 1 })).json();
+    let id = taken["lease_id"].as_str().unwrap();
+    let renew = || server.post(&format!("{V2}/leases/{id}/renew"), json!({})).status.as_u16();
+    let release =
+        || server.post(&format!("{V2}/decrement-with-lease"), json!({ "lease_id": id })).status.as_u16();
+    assert_eq!([renew(), release(), release(), renew()], [204; 4]);
+}
+
+#[test]
+fn limits_are_answered_by_name() {
+    let server = Server::start(Duration::ZERO);
+    for name in ["tag:9", "tag:1"] {
+        server.post(&format!("{V2}/"), json!({ "name": name, "limit": 5 }));
+    }
+    let names = |path: &str, of: &[&str], member: Option<&str>| {
+        let body = json!({ "names": of, "slots": 1, "task_run_id": "00000000-0000-4000-8000-000000000001" });
+        let answer = server.post(path, body).json();
+        let limits = member.map_or(&answer, |member| &answer[member]).as_array().unwrap();
+        limits.iter().map(|limit| limit["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (limits, tags) = (["tag:9", "tag:1"], ["9", "1"]);
+    assert_eq!(names(LEASE, &limits, Some("limits")), ["tag:1", "tag:9"]);
+    assert_eq!(names(&format!("{V2}/increment"), &limits, None), ["tag:1", "tag:9"]);
+    assert_eq!(names(&format!("{V2}/decrement"), &limits, None), ["tag:1", "tag:9"]);
+    assert_eq!(names(&format!("{V1}/increment"), &tags, None), ["9", "1"], "as the real server");
+    assert_eq!(names(&format!("{V1}/decrement"), &tags, None), ["tag:1", "tag:9"]);
+    let rate =
+        server.post(&format!("{V2}/increment"), json!({ "names": limits, "slots": 1, "mode": "rate_limit" }));
+    assert!(rate.text.ends_with("configured: 'tag:1,tag:9'\"}"), "{}", rate.text);
+}
+
+#[test]
+fn the_description_is_only_read() {
+    let server = Server::start(Duration::ZERO);
+    for (method, status) in [("GET", 200), ("HEAD", 200), ("POST", 405), ("DELETE", 405)] {
+        let answer = ask(&server, method, "/openapi.json", &[], None);
+        assert_eq!(answer.status, status, "{method}");
+        assert_eq!(answer.header("allow"), (status == 405).then_some("GET, HEAD"), "{method}");
+    }
+}
