@@ -7,7 +7,7 @@ mod support;
 use std::path::Path;
 
 use admit_engine::{Config, Engine, Error, Home, NodeInfo, PostgresConfig};
-use admit_kernel::{FORMAT, OLDEST_FORMAT};
+use admit_kernel::{Event, FORMAT, OLDEST_FORMAT, Snapshot as Plain, State};
 use admit_store::{PostgresStore, Record, Store};
 use admit_testing::{Postgres, Proxy, shared};
 use pollster::block_on;
@@ -192,4 +192,41 @@ fn a_folder_goes_on_in_the_newest_format_and_not_back() {
     drop(new);
     assert_names_the_way_out(&in_folder(folder.path(), OLD).err().unwrap());
     assert!(is_held(&in_folder(folder.path(), FORMAT).unwrap(), 1));
+}
+
+/// What was printed by `examples/corpus.rs` when the format was the newest; its files stay as they are.
+const CORPUS: [&str; 2] = [include_str!("corpus/1.txt"), include_str!("corpus/2.txt")];
+const _: () = assert!(CORPUS.len() == FORMAT as usize, "a new format brings a log of its own");
+
+#[test]
+fn a_log_of_every_format_is_read_as_ever() {
+    let bytes = |hex: &str| -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    };
+    for (text, newest) in CORPUS.into_iter().zip(OLDEST_FORMAT..) {
+        let (mut state, mut events) = (State::new(), 0);
+        for line in text.lines() {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["record", format, payload] => {
+                    let record: Vec<Event> = postcard::from_bytes(&bytes(payload)).unwrap();
+                    state.replay(&record);
+                    assert_eq!(format, state.format().to_string());
+                    assert!(record.iter().all(|event| event.since_format() <= state.format()));
+                    events += record.len();
+                }
+                ["snapshot", format, stored] => {
+                    let mut plain: Plain = postcard::from_bytes(&bytes(stored)).unwrap();
+                    plain.format = format.parse().unwrap();
+                    assert!(State::restore(plain).snapshot() == state.snapshot(), "format {newest}");
+                    let again = postcard::to_extend(&state.snapshot(), Vec::new()).unwrap();
+                    assert_eq!(again, bytes(stored), "format {newest} is written as it was");
+                }
+                ["digest", digest] => assert_eq!(digest, format!("{:016x}", state.digest())),
+                _ => panic!("{line}"),
+            }
+        }
+        assert_eq!(state.format(), newest);
+        assert!(events > 40, "{events} events");
+        assert_eq!(state.problems(), [""; 0]);
+    }
 }
