@@ -157,6 +157,23 @@ fn lists_are_written_as_their_servers_write_them() {
 }
 
 #[test]
+fn who_has_an_old_proof_is_told_so_by_the_server_behind() {
+    let behind = Behind::start(false);
+    let server = Server::start_before(behind.address, Door::Open);
+    let list = |token: &str| {
+        let headers = [("prefect-csrf-token", token)];
+        ask(&server, "POST", "/v2/concurrency_limits/filter", &headers, Some("{}"))
+    };
+    assert_eq!(list("new").status, StatusCode::OK);
+    let refused = list("old");
+    // By these words a client knows to ask for another.
+    assert!(
+        refused.status == StatusCode::FORBIDDEN && refused.text.contains("Invalid CSRF token"),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn what_another_node_made_is_here_by_its_id() {
     let behind = Behind::start(false);
     let mut server = Server::start_before(behind.address, Door::Open);

@@ -150,7 +150,10 @@ impl Proxy {
             _ => return Ok(self.app.answer(caller, route, part, &head, read?).await?.into_response()),
         };
         let (offset, limit) = v1::page(&passed(route, &part, &head.headers, read?)?);
-        self.merged(list, &head.headers, offset, limit).await
+        match self.merged(list, &head.headers, offset, limit).await? {
+            Some(page) => Ok(page),
+            None => self.pass(&caller, Request::from_parts(head, Body::from(bytes))).await,
+        }
     }
 
     async fn here(&self, caller: Caller, request: Request) -> Response {
@@ -158,13 +161,15 @@ impl Proxy {
     }
 
     /// A page over both lists. Half of it would pass for the whole: where the other half is missing there is none.
+    /// Nothing where the server behind refuses who asks: a client whose proof is old gets another when it is told so
+    /// in that server's own words.
     async fn merged(
         &self,
         list: List,
         headers: &HeaderMap,
         offset: usize,
         limit: usize,
-    ) -> Result<Response, Answer> {
+    ) -> Result<Option<Response>, Answer> {
         // Those after it are on no page up to this one.
         let last = offset.saturating_add(limit);
         let here: Vec<Json> = if list.key == merge::TAGS.key {
@@ -174,11 +179,13 @@ impl Proxy {
             let shown = self.app.page("", 0, last).await?;
             shown.iter().filter_map(|shown| merge::row(&GlobalLimit::from(shown))).collect()
         };
-        let behind = self.link.list(list, &headers::credentials(headers)).await;
-        let behind = behind.map_err(|failure| failure.answer(self.link.upstream(), OF_LIST))?;
+        let behind = match self.link.list(list, &headers::credentials(headers)).await {
+            Err(Failure::Status(StatusCode::FORBIDDEN)) => return Ok(None),
+            behind => behind.map_err(|failure| failure.answer(self.link.upstream(), OF_LIST))?,
+        };
         let mut page = String::new();
         merge::page(here, behind, list.key, offset, limit).write(&mut page);
-        Ok(Answer::raw(page).into_response())
+        Ok(Some(Answer::raw(page).into_response()))
     }
 
     /// Sends a request to the server behind, and its answer back.

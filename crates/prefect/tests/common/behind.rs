@@ -90,6 +90,10 @@ async fn answer(State(shared): State<Shared>, mut request: Request) -> Response 
     if shared.asks && !is_known {
         return StatusCode::UNAUTHORIZED.into_response();
     }
+    if request.headers().get("prefect-csrf-token").is_some_and(|token| token == "old") {
+        return (StatusCode::FORBIDDEN, r#"{"detail":"Invalid CSRF token or client identifier."}"#)
+            .into_response();
+    }
     match request.uri().path() {
         "/api/redirected" => {
             let location = format!("http://{}/api/redirected/?a=b", shared.address);
