@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use admit_kernel::{Acquire, Command, Outcome, Patience};
+use admit_kernel::{Acquire, Command, Outcome, Patience, State};
 use admit_store::Store;
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -22,6 +22,9 @@ use crate::{Error, Stats};
 
 /// How long after its patience ended a caller is told that this could not be written.
 const LATE_MS: u64 = 1_000;
+
+/// Ticks of one batch that goes on with work which a step has left: a few milliseconds of work for one commit.
+const TICKS: usize = 16;
 
 /// What becomes of an operation's answer.
 enum Then {
@@ -165,7 +168,10 @@ impl<S: Store, C: Clock> Service<S, C> {
             }
         }
         if self.ops.is_empty() && self.core.tick_in_ms() == Some(0) {
-            self.add(Op::new(Command::Tick), Then::Nothing);
+            let has_work_left = self.core.state().is_ok_and(State::has_work_left);
+            for _ in 0..if has_work_left { TICKS } else { 1 } {
+                self.add(Op::new(Command::Tick), Then::Nothing);
+            }
         }
         stop
     }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use admit_engine::Engine;
-use admit_kernel::{Acquire, Command, Denial, End, Outcome, Patience};
+use admit_kernel::{Acquire, Claim, Command, Denial, End, Outcome, Patience, Terms};
 use pollster::block_on;
 use support::*;
 
@@ -24,6 +24,25 @@ fn acquire_elsewhere(engine: &Engine, acquire: Acquire, within_ms: u64) -> threa
 
 fn granted(outcome: &Outcome, n: u128) -> bool {
     matches!(outcome, Outcome::Granted(lease) if lease.id == id(n))
+}
+
+#[test]
+fn the_one_that_can_go_is_found_behind_2000_that_cannot_in_a_few_commits() {
+    const TENANTS: u128 = 2_000;
+    let folder = folder();
+    let engine = open_with_db(&folder, 1);
+    hold(&engine, 1);
+    let own = |n: u128| Claim::inline(format!("tenant/{n}"), Terms::concurrent(1), 1);
+    let acquire =
+        |n: u128, claims| Command::Acquire(Box::new(Acquire { claims, ..request(n, Patience::Forever) }));
+    let busy = (2..TENANTS).map(|n| acquire(10_000 + n, vec![own(n)]));
+    let waiting = (2..=TENANTS).map(|n| acquire(n, vec![Claim::limit("db", 1), own(n)]));
+    block_on(engine.execute_all(busy.chain(waiting).collect())).unwrap();
+    let before = block_on(engine.stats()).unwrap().records;
+    execute(&engine, release(1));
+    until("the last one holds", || is_held(&engine, TENANTS));
+    let commits = block_on(engine.stats()).unwrap().records - before;
+    assert!(commits <= 8, "{commits} commits");
 }
 
 #[test]

@@ -219,6 +219,12 @@ impl State {
         if self.unsettled.is_empty() { self.timers.next() } else { Some(self.seen) }
     }
 
+    /// Whether a step left work for the next, because it had tried as many queues as a step may.
+    #[must_use]
+    pub fn has_work_left(&self) -> bool {
+        !self.unsettled.is_empty()
+    }
+
     /// Whether an outage would take something from someone: there are leases that end by time, or tickets
     /// that are polled. Only then an idle engine has to write heartbeats.
     #[must_use]

@@ -102,7 +102,6 @@ impl Turn<'_> {
                     return true;
                 }
                 Verdict::Park(to, under) => {
-                    // There it is tried again, if it is in front.
                     self.park(queue, to, under);
                     return true;
                 }
@@ -135,7 +134,11 @@ impl Turn<'_> {
         let moves = state.moves.saturating_add(1);
         let credit =
             self.state.credit_at(&key, &terms, state.identity.priority, state.identity.group.as_ref());
-        self.emit(Event::Parked { queue, key, terms, credit, moves });
+        self.emit(Event::Parked { queue, key: key.clone(), terms, credit, moves });
+        // It was found short there just now, and only who holds on to what fits is to be tried again.
+        if moves < MOVES_BEFORE_HOLD && self.state.dirty.last() == Some(&key) {
+            self.state.dirty.pop();
+        }
     }
 
     /// Gives back what the head of a queue holds; `more` says whether it held that in vain (1) or not (0).
