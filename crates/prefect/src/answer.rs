@@ -48,6 +48,16 @@ impl Answer {
         Answer::json(status, &serde_json::json!({ "detail": detail.into() }))
     }
 
+    /// A refusal of ours, which Prefect's own server does not have: its command line shows `exception_detail` alone.
+    pub(crate) fn refused(status: StatusCode, message: &str, detail: &str) -> Answer {
+        let body = serde_json::json!({
+            "exception_message": message,
+            "exception_detail": [{ "type": "refused", "loc": [], "msg": detail }],
+            "detail": detail,
+        });
+        Answer::json(status, &body)
+    }
+
     /// A body that does not pass: as the real server says it, and as its published document promises
     /// (`detail`).
     pub(crate) fn invalid(faults: &[Fault], body: &Json) -> Answer {

@@ -97,9 +97,10 @@ impl Prefect {
         let (places, lost) = (Places::default(), LostPlaces::new(&engine).await?);
         let decrements = tokio::sync::Mutex::new(());
         let changes = LimitChanges::default();
-        Ok(Prefect {
-            shared: Arc::new(Shared { engine, tokens, registry, places, lost, changes, options, decrements }),
-        })
+        let shared = Shared { engine, tokens, registry, places, lost, changes, options, decrements };
+        let app = Prefect { shared: Arc::new(shared) };
+        app.forget_the_removed().await?;
+        Ok(app)
     }
 
     /// Everything that this port answers; its requests carry a [`Caller`]. Call it once in each runtime that
@@ -248,7 +249,6 @@ pub(crate) fn may(caller: &Caller, role: Option<Role>) -> Result<(), Answer> {
             admit_http::Refusal::Unauthenticated => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             admit_http::Refusal::Forbidden { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
         };
-        let body = serde_json::json!({ "exception_message": message, "detail": refusal.to_string() });
-        Answer::json(status, &body)
+        Answer::refused(status, message, &refusal.to_string())
     })
 }

@@ -1,5 +1,6 @@
 //! Limits as Prefect shows and changes them. Each IS the native limit of its name; a tag's is `tag:TAG`.
 
+use admit_engine::Error;
 use admit_http::{AuditEntry, Caller};
 use admit_kernel::{Command, Denial, LeaseFilter, Limit, Mode, Name, Outcome, Refill, State};
 use axum::http::StatusCode;
@@ -84,7 +85,7 @@ impl Shown {
         let detail = format!(
             "The concurrency limit {name:?} {why}, so it is not removed or renamed here; `admit limit rm {name}` removes it"
         );
-        Err(Answer::detail(StatusCode::CONFLICT, detail))
+        Err(Answer::refused(StatusCode::CONFLICT, "Conflict", &detail))
     }
 }
 
@@ -122,11 +123,18 @@ fn see(state: &State, limit: &Limit, look: Look) -> Seen {
 impl Prefect {
     /// The limits of these names that exist, in this order.
     pub(crate) async fn limits(&self, names: Vec<Name>, look: Look) -> Result<Vec<Shown>, Answer> {
+        let asked = names.clone();
         let seen = self.engine.read(move |state| {
             let limits = names.iter().filter_map(|name| state.limit(name));
             limits.map(|limit| see(state, limit, look)).collect::<Vec<_>>()
         });
-        self.shown(seen.await?).await
+        let seen = seen.await?;
+        if seen.len() < asked.len() {
+            let is_gone = |name: &&Name| seen.iter().all(|seen| seen.limit.name != **name);
+            let gone = asked.iter().filter(is_gone).filter_map(|name| self.registry.known(name));
+            self.forget(gone.collect()).await?;
+        }
+        self.shown(seen).await
     }
 
     /// The limit of this name, with those who hold it.
@@ -178,10 +186,7 @@ impl Prefect {
         for (Seen { limit, active_slots, waiting, task_runs }, entry) in seen.into_iter().zip(entries) {
             let entry = match (entry, fetched.remove(&limit.name)) {
                 (Some(entry), _) => entry,
-                (None, Some(entry)) => {
-                    self.registry.put(entry.clone(), limit.revision);
-                    entry
-                }
+                (None, Some(entry)) => self.catch_up(entry, &limit).await?,
                 (None, None) => self.adopt(&limit).await?,
             };
             all.push(Shown { limit, entry, active_slots, waiting, task_runs });
@@ -189,8 +194,41 @@ impl Prefect {
         Ok(all)
     }
 
+    /// The row of a limit that may have been changed elsewhere since.
+    async fn catch_up(&self, row: Entry, limit: &Limit) -> Result<Entry, Answer> {
+        let entry = row.clone().caught_up(limit);
+        if entry.revision != row.revision {
+            let row = entry.clone();
+            self.engine.execute_with(None, move |_, _| vec![row.write()]).await?;
+        }
+        self.registry.put(entry.clone(), limit.revision);
+        Ok(entry)
+    }
+
+    /// Removes rows of limits that were removed elsewhere: what is made anew by their names is something else.
+    async fn forget(&self, gone: Vec<Entry>) -> Result<(), Error> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for entry in &gone {
+            self.registry.forget(&entry.name);
+        }
+        let deletes = move |_: Option<&Outcome>, _| gone.iter().map(Entry::delete_this).collect();
+        self.engine.execute_with(None, deletes).await?;
+        Ok(())
+    }
+
+    /// The same for all that were removed while nobody looked.
+    pub(crate) async fn forget_the_removed(&self) -> Result<(), Error> {
+        let all = self.registry.all();
+        let gone = self.engine.read(move |state| {
+            all.into_iter().filter(|entry| state.limit(&entry.name).is_none()).collect::<Vec<_>>()
+        });
+        self.forget(gone.await?).await
+    }
+
     async fn adopt(&self, limit: &Limit) -> Result<Entry, Answer> {
-        let entry = Entry::new(limit.name.clone(), limit.terms.max.into(), 0.0);
+        let entry = Entry::new(limit.name.clone(), limit.terms.max.into(), 0.0).of_revision(limit.revision);
         let row = entry.write_if_absent();
         self.engine.execute_with(None, move |_, _| vec![row.clone()]).await?;
         // Of several who adopt it at once, one was the first.
@@ -225,7 +263,7 @@ impl Prefect {
                 _ => return Vec::new(),
             };
             let audit = audit.clone().of(action, &subject, before, after).with_id(id).write(now);
-            written.writes().into_iter().chain([audit]).collect()
+            written.writes(outcome).into_iter().chain([audit]).collect()
         });
         match outcome.await?.unwrap_or(Outcome::Done) {
             Outcome::Denied(denial) => Err(refused(*denial)),
@@ -251,21 +289,28 @@ pub(crate) enum Row {
 }
 
 impl Row {
-    fn writes(&self) -> Vec<admit_engine::Write> {
+    fn writes(&self, outcome: Option<&Outcome>) -> Vec<admit_engine::Write> {
+        let revision = match outcome {
+            Some(Outcome::LimitStored { after, .. }) => after.revision,
+            _ => 0,
+        };
+        let write = |entry: &Entry| entry.clone().of_revision(revision).write();
         match self {
             Row::Same => Vec::new(),
-            Row::Put(entry) => vec![entry.write()],
-            Row::Move(entry, from) => vec![Entry::delete(from), entry.write()],
+            Row::Put(entry) => vec![write(entry)],
+            Row::Move(entry, from) => vec![Entry::delete(from), write(entry)],
             Row::Delete(name) => vec![Entry::delete(name)],
         }
     }
 
     fn note(self, registry: &Registry, outcome: &Outcome) {
         match (self, outcome) {
-            (Row::Put(entry), Outcome::LimitStored { after, .. }) => registry.put(*entry, after.revision),
+            (Row::Put(entry), Outcome::LimitStored { after, .. }) => {
+                registry.put(entry.of_revision(after.revision), after.revision);
+            }
             (Row::Move(entry, from), Outcome::LimitStored { after, .. }) => {
                 registry.forget(&from);
-                registry.put(*entry, after.revision);
+                registry.put(entry.of_revision(after.revision), after.revision);
             }
             (Row::Delete(name), Outcome::LimitRemoved(_)) => registry.forget(&name),
             // Nothing was written of it.

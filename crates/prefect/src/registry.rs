@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use admit_engine::{Engine, Error, Migration, Row, TableCheck, Value, Write};
-use admit_kernel::{MAX_DECAY_NANO, MAX_SLOTS, Name};
+use admit_kernel::{Limit, MAX_DECAY_NANO, MAX_SLOTS, Name};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 /// The tables of this crate.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    component: "prefect",
-    version: 1,
-    sql: "CREATE TABLE prefect_limits (
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        component: "prefect",
+        version: 1,
+        sql: "CREATE TABLE prefect_limits (
               name TEXT PRIMARY KEY,
               id BLOB NOT NULL,
               created_us BIGINT NOT NULL,
@@ -23,7 +24,13 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
               denied_slots BIGINT NOT NULL
           );
           CREATE INDEX prefect_limits_by_id ON prefect_limits (id)",
-}];
+    },
+    Migration {
+        component: "prefect",
+        version: 2,
+        sql: "ALTER TABLE prefect_limits ADD COLUMN revision BIGINT NOT NULL DEFAULT 0",
+    },
+];
 
 /// What can be judged of them.
 pub const TABLE_CHECKS: &[TableCheck] = &[
@@ -37,11 +44,10 @@ pub const TABLE_CHECKS: &[TableCheck] = &[
     },
 ];
 
-const SELECT: &str =
-    "SELECT name, id, created_us, updated_us, stated_max, stated_decay, denied_slots FROM prefect_limits";
+const SELECT: &str = "SELECT name, id, created_us, updated_us, stated_max, stated_decay, denied_slots, revision FROM prefect_limits";
 const INSERT: &str =
-    "INSERT INTO prefect_limits (name, id, created_us, updated_us, stated_max, stated_decay, denied_slots)
-     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    "INSERT INTO prefect_limits (name, id, created_us, updated_us, stated_max, stated_decay, denied_slots, revision)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// One row. Times are microseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +61,8 @@ pub(crate) struct Entry {
     /// The decay as it was stated, before it was rounded to what the engine counts in.
     pub(crate) stated_decay: f64,
     pub(crate) denied_slots: i64,
+    /// The revision of the limit that this is about; 0: unknown, as of rows that were written before it was kept.
+    pub(crate) revision: u64,
 }
 
 impl Entry {
@@ -62,7 +70,16 @@ impl Entry {
     pub(crate) fn new(name: Name, stated_max: i64, stated_decay: f64) -> Entry {
         let now_us = now_us();
         let id = Uuid::new_v4();
-        Entry { name, id, created_us: now_us, updated_us: now_us, stated_max, stated_decay, denied_slots: 0 }
+        Entry {
+            name,
+            id,
+            created_us: now_us,
+            updated_us: now_us,
+            stated_max,
+            stated_decay,
+            denied_slots: 0,
+            revision: 0,
+        }
     }
 
     /// The same, changed now.
@@ -70,12 +87,28 @@ impl Entry {
         Entry { updated_us: now_us(), ..self }
     }
 
-    /// The row.
+    /// The same of another revision of its limit.
+    pub(crate) fn of_revision(self, revision: u64) -> Entry {
+        Entry { revision, ..self }
+    }
+
+    /// What it is if its limit was changed elsewhere since: what was stated then is no longer true.
+    pub(crate) fn caught_up(self, limit: &Limit) -> Entry {
+        if self.revision == 0 || self.revision >= limit.revision {
+            return self.of_revision(limit.revision);
+        }
+        Entry { stated_max: limit.terms.max.into(), stated_decay: 0.0, revision: limit.revision, ..self }
+            .touched()
+    }
+
+    /// The row, unless there is one of a later revision.
     pub(crate) fn write(&self) -> Write {
         let sql = format!(
             "{INSERT} ON CONFLICT (name) DO UPDATE SET id = excluded.id, created_us = excluded.created_us,
                  updated_us = excluded.updated_us, stated_max = excluded.stated_max,
-                 stated_decay = excluded.stated_decay, denied_slots = excluded.denied_slots"
+                 stated_decay = excluded.stated_decay, denied_slots = excluded.denied_slots,
+                 revision = excluded.revision
+             WHERE prefect_limits.revision <= excluded.revision"
         );
         Write::new(sql, self.values())
     }
@@ -94,7 +127,14 @@ impl Entry {
             self.stated_max.into(),
             self.stated_decay.into(),
             self.denied_slots.into(),
+            self.revision.into(),
         ]
+    }
+
+    /// No row any more, unless its limit was made anew since.
+    pub(crate) fn delete_this(&self) -> Write {
+        let sql = "DELETE FROM prefect_limits WHERE name = $1 AND id = $2 AND revision <= $3";
+        Write::new(sql, vec![self.name.clone().into(), self.id.into(), self.revision.into()])
     }
 
     /// No row any more.
@@ -149,6 +189,18 @@ impl Registry {
     pub(crate) fn entry(&self, name: &str, revision: u64) -> Option<Entry> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.by_name.get(name).filter(|(_, of)| *of == Some(revision)).map(|(entry, _)| entry.clone())
+    }
+
+    /// The row of this name, of whichever revision.
+    pub(crate) fn known(&self, name: &str) -> Option<Entry> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.by_name.get(name).map(|(entry, _)| entry.clone())
+    }
+
+    /// All rows that were read.
+    pub(crate) fn all(&self) -> Vec<Entry> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.by_name.values().map(|(entry, _)| entry.clone()).collect()
     }
 
     /// The limit of this id, as far as was read.
@@ -214,5 +266,6 @@ fn read(row: &Row) -> Result<Entry, admit_store::Error> {
         stated_max: row.int(4)?,
         stated_decay: row.real(5)?,
         denied_slots: row.int(6)?,
+        revision: u64::try_from(row.int(7)?).unwrap_or_default(),
     })
 }

@@ -190,7 +190,7 @@ async fn rename_is_possible(app: &Prefect, shown: &Shown, name: &Name) -> Result
              or rename it when it is idle",
             shown.limit.name, shown.active_slots, shown.waiting
         );
-        return Err(Answer::detail(StatusCode::CONFLICT, detail));
+        return Err(Answer::refused(StatusCode::CONFLICT, "Conflict", &detail));
     }
     Ok(())
 }

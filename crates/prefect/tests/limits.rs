@@ -23,6 +23,11 @@ impl Server {
         assert!(matches!(self.run(self.engine.execute(command)).unwrap(), Outcome::LimitStored { .. }));
     }
 
+    fn remove(&self, name: &str) {
+        let command = Command::RemoveLimit { name: name.into(), if_revision: None };
+        assert!(matches!(self.run(self.engine.execute(command)).unwrap(), Outcome::LimitRemoved(_)));
+    }
+
     fn make(&self, body: Value) -> Value {
         let made = self.post(&format!("{V2}/"), body);
         assert_eq!(made.status, 201, "{}", made.text);
@@ -68,6 +73,77 @@ fn what_is_made_natively_is_seen_and_changed_here() {
 }
 
 #[test]
+fn a_native_change_is_a_change_here() {
+    let server = Server::start(Duration::ZERO);
+    let made = server.make(json!({ "name": "db", "limit": 3 }));
+    server.set(Limit { source: "prefect".into(), ..Limit::new("db", Terms::concurrent(5)) });
+    let seen = server.get(&format!("{V2}/db")).json();
+    assert_eq!((&seen["limit"], &seen["id"], &seen["created"]), (&json!(5), &made["id"], &made["created"]));
+    assert!(seen["updated"].as_str() > made["updated"].as_str(), "{seen} after {made}");
+    assert_eq!(server.get(&format!("{V2}/db")).json(), seen, "it was changed once");
+    let server = Server::start_in(server.stop(), Duration::ZERO, Door::Open);
+    assert_eq!(server.get(&format!("{V2}/db")).json(), seen);
+}
+
+#[test]
+fn what_was_said_of_a_limit_ends_with_its_change_elsewhere() {
+    let server = Server::start(Duration::ZERO);
+    server.post("/concurrency_limits/", json!({ "tag": "below", "concurrency_limit": -1 }));
+    server.remove("tag:below");
+    server.set(Limit::new("tag:below", Terms::concurrent(0)));
+    assert_eq!(server.get("/concurrency_limits/tag/below").json()["concurrency_limit"], 0);
+}
+
+#[test]
+fn a_limit_that_was_removed_elsewhere_is_not_the_one_that_is_made_anew() {
+    let server = Server::start(Duration::ZERO);
+    let made = server.make(json!({ "name": "db", "limit": 3 }));
+    server.remove("db");
+    assert_eq!(server.get(&format!("{V2}/db")).status, 404);
+    server.set(Limit::new("db", Terms::concurrent(3)));
+    let anew = server.get(&format!("{V2}/db")).json();
+    assert!(anew["id"] != made["id"] && anew["created"] != made["created"], "{anew} after {made}");
+    assert_eq!(server.get(&format!("{V2}/{}", made["id"].as_str().unwrap())).status, 404);
+    server.remove("db");
+    let server = Server::start_in(server.stop(), Duration::ZERO, Door::Open);
+    server.set(Limit::new("db", Terms::concurrent(3)));
+    let again = server.get(&format!("{V2}/db")).json();
+    assert_ne!(again["id"], anew["id"], "also when nobody looked");
+}
+
+#[test]
+fn usage_that_is_set_lower_ends_the_oldest_leases() {
+    let server = Server::start(Duration::ZERO);
+    server.make(json!({ "name": "db", "limit": 2 }));
+    let take = || {
+        let answer =
+            server.post(&format!("{V2}/increment-with-lease"), json!({ "names": ["db"], "slots": 1 }));
+        answer.json()["lease_id"].as_str().unwrap().to_owned()
+    };
+    let renew = |lease: &str| server.post(&format!("{V2}/leases/{lease}/renew"), json!({})).status.as_u16();
+    let (older, newer) = (take(), take());
+    assert_eq!(server.patch(&format!("{V2}/db"), json!({ "active_slots": 1 })).status, 204);
+    assert_eq!((renew(&older), renew(&newer), server.active_slots("db")), (410, 204, 1));
+    assert_eq!(server.patch(&format!("{V2}/db"), json!({ "active_slots": 0 })).status, 204);
+    assert_eq!((renew(&newer), server.active_slots("db")), (410, 0));
+}
+
+#[test]
+fn what_is_taken_while_disabled_counts_once_enabled() {
+    let server = Server::start(Duration::ZERO);
+    server.make(json!({ "name": "db", "limit": 1, "active": false }));
+    let take = || {
+        server
+            .post(&format!("{V2}/increment-with-lease"), json!({ "names": ["db"], "slots": 1 }))
+            .status
+            .as_u16()
+    };
+    assert_eq!((take(), take(), server.active_slots("db")), (200, 200, 0));
+    assert_eq!(server.patch(&format!("{V2}/db"), json!({ "active": true })).status, 204);
+    assert_eq!((server.active_slots("db"), take()), (2, 423));
+}
+
+#[test]
 fn what_belongs_to_others_is_not_removed_or_renamed() {
     let server = Server::start(Duration::ZERO);
     server.set(Limit::new("openai", Terms::concurrent(10)));
@@ -78,6 +154,7 @@ fn what_belongs_to_others_is_not_removed_or_renamed() {
     let check = |answer: common::Answer, owner: &str| {
         let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
         assert!(answer.status == 409 && detail.contains(owner), "{} {detail}", answer.status);
+        assert_eq!(answer.json()["exception_detail"][0]["msg"], detail);
     };
     check(server.delete(&format!("{V2}/openai")), "made by native");
     check(server.patch(&format!("{V2}/openai"), json!({ "name": "mine" })), "made by native");

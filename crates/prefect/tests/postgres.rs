@@ -13,6 +13,8 @@ mod edges;
 mod events;
 #[path = "limits.rs"]
 mod limits;
+#[path = "load.rs"]
+mod load;
 #[path = "proxy.rs"]
 mod proxy;
 #[path = "random.rs"]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::client::{Admit, is_quiet};
+use crate::places::Asked;
 
 #[test]
 fn the_command_line_manages_limits() {
@@ -40,6 +41,18 @@ fn who_comes_first_goes_first_and_alone() {
     let admit = Admit::start(&[]);
     admit.server.ok(&["limit", "set", "one", "--max", "1"]);
     is_quiet(&admit.run("order.py", &[]));
+}
+
+#[test]
+fn who_holds_a_slot_is_listed() {
+    let admit = Admit::start(&[]);
+    admit.server.ok(&["limit", "set", "tag:heavy", "--max", "2"]);
+    let holder = serde_json::json!({ "type": "task_run", "id": "00000000-0000-4000-8000-000000000001" });
+    let wanted = serde_json::json!({ "names": ["tag:heavy"], "slots": 1, "holder": holder });
+    let taken = Asked::send(&admit.api, "increment-with-lease", &wanted).lease();
+    let listed = admit.server.ok(&["leases", "--key", "tag:heavy"]);
+    assert!(listed.contains(taken.as_str().unwrap()), "{listed}");
+    assert!(listed.contains("task_run:00000000-0000-4000-8000-000000000001"), "{listed}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::support::{PATIENCE, Running};
 const LEASE: &str = "increment-with-lease";
 
 /// A request that was sent.
-struct Asked(TcpStream);
+pub struct Asked(TcpStream);
 
 impl Asked {
     /// Sends a request of one of these holders, or of nobody who says so, and does not wait for the answer.
@@ -25,7 +25,7 @@ impl Asked {
         Asked::send(api, LEASE, &serde_json::json!({ "names": ["one"], "slots": 1, "holder": holder }))
     }
 
-    fn send(api: &str, call: &str, body: &Value) -> Asked {
+    pub fn send(api: &str, call: &str, body: &Value) -> Asked {
         let (host, root) = api.strip_prefix("http://").unwrap().split_once('/').unwrap();
         let mut stream = TcpStream::connect(host).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -51,7 +51,7 @@ impl Asked {
 
     /// Its lease.
     #[track_caller]
-    fn lease(self) -> Value {
+    pub fn lease(self) -> Value {
         let (status, body) = self.answer().expect("an answer");
         assert_eq!(status, 200, "{body}");
         body["lease_id"].clone()

@@ -32,8 +32,9 @@ def the_seed_s_document():
         return create.sync_detailed(client=client, body=body, x_prefect_api_version="0.8.4")
 
     made = ask("seed", 3)
-    # The document knows no 201, which the real server gives as well: what came is there to be read all the same.
-    assert (made.status_code, made.parsed) == (201, None)
+    # The document knows no 201, which the real server gives as well, so that the client leaves it to its user; what
+    # came fits its model all the same.
+    assert made.status_code == 201
     limit = ConcurrencyLimit.from_dict(json.loads(made.content))
     assert (limit.tag, limit.concurrency_limit, limit.active_slots) == ("seed", 3, [])
     assert isinstance(limit.id, uuid.UUID) and limit.created and limit.updated

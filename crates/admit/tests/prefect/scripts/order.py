@@ -1,4 +1,4 @@
-"""Twenty holders of a limit of one, each for 100 ms, in one process: who comes first goes first, alone."""
+"""Twenty holders of a limit of one, each for 100 ms, in one process: who comes first goes first, alone, and at once."""
 
 import asyncio
 import time
@@ -21,11 +21,21 @@ async def main():
             await asyncio.sleep(HOLD_S)
             inside -= 1
 
+    # One after the other nobody waits for anybody: what that takes is the client's, on a busy machine too.
+    begun = time.monotonic()
+    for number in range(HOLDERS):
+        await hold(number)
+    alone_s = time.monotonic() - begun
+    order.clear()
+
     begun = time.monotonic()
     await asyncio.gather(*(hold(number) for number in range(HOLDERS)))
-    print(f"{time.monotonic() - begun:.2f} s")
+    took_s = time.monotonic() - begun
+    print(f"{took_s:.2f} s together, {alone_s:.2f} s one after the other")
     assert most == 1, f"{most} at once"
     assert order == list(range(HOLDERS)), order
+    # Where nobody is woken, the first who is refused alone waits for seconds.
+    assert took_s < 2 * alone_s + 1, f"{took_s:.2f} s, where {alone_s:.2f} s were enough"
 
 
 asyncio.run(main())

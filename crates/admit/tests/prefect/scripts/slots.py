@@ -129,7 +129,7 @@ def async_timeout():
             async with aconcurrency("one", timeout_seconds=0.5):
                 pass
 
-    raises(Exception, "", lambda: asyncio.run(use()))
+    raises(TimeoutError, "timed out", lambda: asyncio.run(use()))
     eventually(lambda: active_slots("one") == 0, "the slot is back")
 
 
