@@ -85,7 +85,7 @@ fn show(found: &Found, verdict: &Verdict) -> Outcome {
         log.snapshots.len()
     ))?;
     output::line(format_args!(
-        "state      {} leases, {} tickets, {} keys, {} limits; {agreed} recorded states agree with the records",
+        "state      {} leases, {} tickets, {} keys, {} limits; compared with {agreed} recorded states",
         totals.leases, totals.tickets, totals.keys, totals.limits
     ))?;
     for Outdated { component, from, to } in &verdict.outdated {
