@@ -182,6 +182,13 @@ impl State {
     ///
     /// A `now` before that of an earlier step counts as that one: time never runs backwards.
     pub fn step(&mut self, now: Time, command: &Command, events: &mut Vec<Event>) -> Outcome {
+        if matches!(command, Command::RaiseEpoch) {
+            // Before anything that is due, however late it is: no grant may have a token of the old epoch any more.
+            let event = Event::EpochRaised { epoch: self.epoch + 1 };
+            self.apply(&event);
+            events.push(event);
+            return Outcome::Done;
+        }
         turn::Turn::begin(self, now, command, events).run(command)
     }
 

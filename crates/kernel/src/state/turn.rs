@@ -55,11 +55,6 @@ impl<'a> Turn<'a> {
             Command::Pause { name, until, if_version } => self.pause(name, *until, *if_version),
             Command::Reset { name, if_version } => self.reset(name, *if_version),
             Command::SetUsage { name, id, used } => self.set_usage(name, *id, *used),
-            Command::RaiseEpoch => {
-                let epoch = self.state.epoch + 1;
-                self.emit(Event::EpochRaised { epoch });
-                Outcome::Done
-            }
             Command::SetClockOffset { ms } => {
                 self.emit(Event::ClockOffsetSet { ms: *ms });
                 Outcome::Done
@@ -70,8 +65,8 @@ impl<'a> Turn<'a> {
                 }
                 Outcome::Done
             }
-            // Said at the beginning of the step.
-            Command::Outage => Outcome::Done,
+            // Said before all else.
+            Command::Outage | Command::RaiseEpoch => Outcome::Done,
             Command::Tick => self.tick(),
         };
         self.settle_dirty();
