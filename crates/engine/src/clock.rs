@@ -17,6 +17,9 @@ const MAX_SLEW_MS: i64 = 5_000;
 /// may be wrong by. Readings of clocks differ by less, on a local network too.
 const MAX_UNLOGGED_MS: u64 = 20;
 
+/// A time that was so long on its way says nothing: by how much the wall clock was set cannot be told by it.
+pub(crate) const MAX_UNCERTAIN_MS: u64 = 250;
+
 /// The clocks of a machine.
 pub trait Clock: Send {
     /// Milliseconds since the Unix epoch; may be set by hand, both ways.
@@ -50,6 +53,15 @@ impl Clock for SystemClock {
 
 fn saturate(ms: u128) -> u64 {
     u64::try_from(ms).unwrap_or(u64::MAX)
+}
+
+/// The wall clock of all nodes, as the database told it, and when that was by this node's monotonic clock: between
+/// asking and having the answer. A node that was paused meanwhile must not take that for a step of the wall clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DatabaseTime {
+    pub wall_ms: u64,
+    pub asked_ms: u64,
+    pub answered_ms: u64,
 }
 
 /// The log's clock.
@@ -95,17 +107,30 @@ impl<C: Clock> LogClock<C> {
         self.logged_offset_ms = offset_ms;
     }
 
-    /// The time, not before `floor`, the log's end. `database_ms` is the wall clock of all nodes, if there is one.
-    pub fn now(&mut self, database_ms: Option<u64>, floor: Time) -> Time {
+    /// The time, not before `floor`, the log's end. `database` is the wall clock of all nodes, if there is one.
+    pub fn now(&mut self, database: Option<DatabaseTime>, floor: Time) -> Time {
         let mono_ms = self.clock.mono_ms();
-        let wall_ms = signed(database_ms.unwrap_or_else(|| self.clock.wall_ms()));
-        let read = self.read.unwrap_or(Read { mono_ms, slewed_ms: mono_ms });
+        // The wall clock shows something from the first of these to the second.
+        let walls = match database {
+            None => [self.clock.wall_ms(); 2],
+            Some(DatabaseTime { wall_ms, asked_ms, answered_ms }) => {
+                [answered_ms, asked_ms].map(|since_ms| wall_ms + mono_ms.saturating_sub(since_ms))
+            }
+        };
+        let [least_ms, most_ms] = walls.map(signed);
+        // Whose offset is followed has approached the wall clock with it: that must not be done a second time.
+        let read = self.read.filter(|_| !self.is_by_wall).unwrap_or(Read { mono_ms, slewed_ms: mono_ms });
         let by_itself = if self.is_by_wall {
-            self.by_wall(wall_ms)
+            self.by_wall(least_ms)
         } else {
             self.last.plus(mono_ms.saturating_sub(read.mono_ms))
         };
-        let floor = floor.max(self.last);
+        // Before the floor: that the log is ahead is news, that the answer took its time is none.
+        let expected_ms = signed(by_itself.0).saturating_sub(self.offset_ms);
+        let is_uncertain = most_ms - least_ms > signed(MAX_UNCERTAIN_MS) && !self.is_by_wall;
+        let wall_ms = if is_uncertain { expected_ms } else { expected_ms.clamp(least_ms, most_ms) };
+        // Who follows another node gives up what it took the time to be and nobody logged.
+        let floor = if self.is_by_wall { floor } else { floor.max(self.last) };
         let by_itself = by_itself.max(floor);
         let slews = mono_ms.saturating_sub(read.slewed_ms) / SLEW_EVERY_MS;
         let ahead_ms = signed(by_itself.0).saturating_sub(wall_ms);
@@ -194,6 +219,11 @@ mod tests {
         clock
     }
 
+    /// What the database says to a node that asks at some moment, and hears it some time later.
+    fn database(wall_ms: u64, asked_ms: u64, answered_ms: u64) -> Option<DatabaseTime> {
+        Some(DatabaseTime { wall_ms, asked_ms, answered_ms })
+    }
+
     impl LogClock<Hands> {
         /// The time after so many more milliseconds, in which the wall clock is also set by so many.
         fn after(&mut self, ms: u64, step_ms: i64) -> u64 {
@@ -263,22 +293,48 @@ mod tests {
     #[test]
     fn the_database_is_the_clock_whatever_this_machine_says() {
         let mut clock = opened(0);
-        assert_eq!(clock.now(Some(900_500), Time(900_000)), Time(900_500));
+        assert_eq!(clock.now(database(900_500, 0, 0), Time(900_000)), Time(900_500));
         (clock.clock.wall_ms, clock.clock.mono_ms) = (7_200_000, 250);
         assert_eq!(clock.estimate(), Some(Time(900_750)));
-        assert_eq!(clock.now(Some(900_750), Time(0)), Time(900_750));
+        assert_eq!(clock.now(database(900_750, 250, 250), Time(0)), Time(900_750));
         clock.clock.mono_ms = 500;
-        assert_eq!(clock.now(Some(7_000_000), Time(0)), Time(901_000));
+        assert_eq!(clock.now(database(7_000_000, 500, 500), Time(0)), Time(901_000));
+    }
+
+    #[test]
+    fn a_node_that_was_paused_after_it_asked_the_database_knows_how_late_it_is() {
+        // It asked at 1,000 and was paused until 61,000: before it had the answer, or before it used it. What a late
+        // answer says of the wall clock is not to be trusted.
+        for (wall_ms, answered_ms) in [(901_000, 61_000), (901_000, 1_001), (961_000, 61_000), (1, 61_000)] {
+            let mut clock = opened(0);
+            clock.now(database(900_000, 0, 0), Time(0));
+            clock.clock.mono_ms = 61_000;
+            let now = clock.now(database(wall_ms, 1_000, answered_ms), Time(0));
+            assert_eq!((now, clock.offset()), (Time(961_000), (0, 0)), "{wall_ms} at {answered_ms}");
+        }
+        let mut starting = opened(0);
+        starting.clock.mono_ms = 61_000;
+        assert_eq!(starting.now(database(901_000, 1_000, 1_001), Time(0)), Time(960_999));
+    }
+
+    #[test]
+    fn what_another_node_has_approached_is_not_approached_again() {
+        let mut clock = opened(-4_000);
+        assert_eq!(clock.now(database(104_000, 0, 0), Time(0)), Time(100_000));
+        // It was idle for 1,000 s; the other one approached by 1 s and said so.
+        clock.clock.mono_ms = 1_000_000;
+        clock.follow(-3_000);
+        assert_eq!(clock.now(database(1_104_000, 1_000_000, 1_000_000), Time(0)), Time(1_101_000));
     }
 
     #[test]
     fn another_node_that_is_behind_takes_all_with_it() {
         let mut clock = opened(0);
-        assert_eq!(clock.now(Some(900_000), Time(0)), Time(900_000));
+        assert_eq!(clock.now(database(900_000, 0, 0), Time(0)), Time(900_000));
         clock.clock.mono_ms = 20_000;
         // It slept for 10 s, so its time stayed behind the database's; it granted leases by that time.
         clock.follow(-10_000);
-        assert_eq!(clock.now(Some(920_000), Time(909_000)), Time(910_000));
+        assert_eq!(clock.now(database(920_000, 20_000, 20_000), Time(909_000)), Time(910_000));
         assert_eq!(clock.unlogged_offset_ms(), None);
     }
 }

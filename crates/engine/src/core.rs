@@ -18,7 +18,7 @@ use attempt::Failed;
 use health::{Health, unavailable};
 
 use crate::batch::{Batch, MAX_BATCH, Op};
-use crate::clock::{Clock, LogClock};
+use crate::clock::{Clock, DatabaseTime, LogClock};
 use crate::recover;
 use crate::{Error, Stats};
 
@@ -85,7 +85,7 @@ pub struct Core<S, C> {
     looks: u64,
     look_every_ms: Option<u64>,
     /// The batch has begun at this time of the database; nobody else appends until it ends.
-    begun: Option<Option<u64>>,
+    begun: Option<Option<DatabaseTime>>,
     /// When to ask at the earliest whether the format may rise.
     no_format_before_ms: u64,
     /// The epoch has to rise with the next batch.

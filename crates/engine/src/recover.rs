@@ -9,6 +9,9 @@ use crate::batch::Committed;
 /// Records that are read at a time, in bytes: enough to be fast, little beside the state.
 const PAGE_BYTES: usize = 8 << 20;
 
+/// How often it is read, when others change it meanwhile.
+const MAX_TRIES: usize = 8;
+
 /// What the store holds.
 pub(crate) struct Recovered {
     pub state: State,
@@ -23,9 +26,35 @@ pub(crate) struct Recovered {
 }
 
 /// Reads the state back, as long as nothing is in a newer format than `newest`.
+///
+/// Other nodes may take snapshots, truncate, or lose the log's end with a crash of the database while this one
+/// reads. What does not fit together is read again, as long as it is not the same that did not fit before.
 pub(crate) fn recover(store: &mut impl Store, newest: u16) -> Result<Recovered, Error> {
+    let mut failed: Option<(Option<Head>, Head, Error)> = None;
+    for _ in 0..MAX_TRIES {
+        let snapshot = store.latest_snapshot()?;
+        let (from, end) = (snapshot.as_ref().map(|snapshot| snapshot.head), store.head()?);
+        if let Some((last_from, last_end, error)) = &failed {
+            if (*last_from, *last_end) == (from, end) {
+                return Err(error.clone());
+            }
+            tracing::warn!(%error, "the log was changed while it was read; it is read again");
+        }
+        use admit_store::Error as E;
+        match read_back(store, snapshot, newest) {
+            Err(error @ Error::Store(E::Corrupt { .. } | E::Rewritten(_))) => {
+                failed = Some((from, end, error))
+            }
+            done => return done,
+        }
+    }
+    let error = failed.map_or_else(String::new, |(.., error)| error.to_string());
+    Err(admit_store::Error::Unavailable(format!("the log changes faster than it is read: {error}")).into())
+}
+
+fn read_back(store: &mut impl Store, snapshot: Option<Snapshot>, newest: u16) -> Result<Recovered, Error> {
     let (mut state, mut head, mut snapshot_bytes) = (State::new(), Head::default(), 0);
-    if let Some(snapshot) = store.latest_snapshot()? {
+    if let Some(snapshot) = snapshot {
         state = restore(&snapshot, newest)?;
         head = snapshot.head;
         snapshot_bytes = snapshot.bytes.len() as u64;
@@ -44,8 +73,15 @@ pub(crate) fn recover(store: &mut impl Store, newest: u16) -> Result<Recovered, 
     }
     let end = store.head()?;
     if end.seq < head.seq {
-        let reason = format!("the log ends there, but a snapshot of record {} was taken", head.seq);
+        let reason = format!("the log ends there, but record {} was read", head.seq);
         return Err(admit_store::Error::Corrupt { seq: end.seq, reason }.into());
+    }
+    if end != head {
+        // Written since, or in the place of what was read.
+        for record in &store.missed(&head)? {
+            tail_bytes += record.payload.len() as u64;
+            replay(&mut state, &mut head, record, newest)?;
+        }
     }
     let is_copy = store.is_copy()?;
     Ok(Recovered { state, head, snapshot_seq, snapshot_bytes, tail_bytes, is_copy })

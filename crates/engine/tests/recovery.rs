@@ -3,9 +3,11 @@
 
 mod support;
 
-use admit_engine::{Error, Options};
+use std::sync::atomic::Ordering;
+
+use admit_engine::{Core, Error, Options};
 use admit_kernel::{Acquire, Claim, Command, Counts, Limit, Patience, Refill, Terms};
-use admit_store::Store;
+use admit_store::{Keep, Store};
 use pollster::block_on;
 use support::*;
 
@@ -64,6 +66,35 @@ fn the_state_recovered_from_a_snapshot_and_the_log_is_the_live_one() {
     // And it decides the same from there on.
     let outcomes = run(&mut recovered, [release(9_002), acquire(9_003, Patience::None)]);
     assert_eq!(outcomes.len(), 2);
+}
+
+#[test]
+fn what_others_truncate_while_it_is_read_is_read_again() {
+    let (folder, hands) = (folder(), Hands::at(1_000_000));
+    let mut live = core(&folder, &hands, Options::new(1)).unwrap();
+    live_a_little(&mut live, &hands);
+    for n in 0..2 {
+        live.snapshot().unwrap();
+        run(&mut live, [acquire(9_000 + n, Patience::Forever)]);
+    }
+    let nothing = Keep { age_ms: 0, bytes: 0 };
+    while live.store().truncate(nothing, u64::MAX).unwrap() {}
+    let before = live.state().unwrap().snapshot();
+    drop(live);
+    let recover = |early: u64| {
+        let (store, faults) = FailingStore::open(&folder, &[]);
+        faults.early_recoveries.store(early, Ordering::SeqCst);
+        let recovered = Core::open(store, hands.clone(), Options::new(2));
+        (recovered, faults.recoveries.load(Ordering::SeqCst))
+    };
+    let (recovered, tries) = recover(1);
+    assert!(recovered.unwrap().state().unwrap().snapshot() == before);
+    assert_eq!(tries, 2);
+    // What is gone for good is said at once.
+    let (recovered, tries) = recover(u64::MAX);
+    let error = recovered.err().unwrap().to_string();
+    assert!(error.contains("damaged at record 1: a gap"), "{error}");
+    assert_eq!(tries, 2);
 }
 
 #[test]

@@ -45,15 +45,19 @@ impl<S: Store, C: Clock> Core<S, C> {
         self.events.clear();
         self.encoded.clear();
         self.has_news = false;
-        let now_ms = match self.begun.take() {
-            Some(now_ms) => now_ms,
+        let database = match self.begun.take() {
+            Some(database) => database,
             None => self.begin(is_awaited, batch).map_err(Failed::Before)?,
         };
-        let now = self.clock.now(now_ms, self.state.now().max(Time(self.head.time_ms)));
+        let now = self.clock.now(database, self.state.now().max(Time(self.head.time_ms)));
         batch.time = now;
 
         let format = self.next_format()?;
         let mut decided = Decided { scanned: 0, writes: Vec::new(), owners: Vec::new() };
+        // Before anything that could grant a token which the original may have given, too.
+        if self.is_copy {
+            self.state.step(now, &Command::RaiseEpoch, &mut self.events);
+        }
         // Before anything that could end a lease.
         if self.is_just_opened() {
             self.state.step(now, &Command::Outage, &mut self.events);
@@ -61,9 +65,6 @@ impl<S: Store, C: Clock> Core<S, C> {
         // What is decided from here on may be of that format.
         if let Some(format) = format {
             self.state.step(now, &Command::RaiseFormat { format }, &mut self.events);
-        }
-        if self.is_copy {
-            self.state.step(now, &Command::RaiseEpoch, &mut self.events);
         }
         if let Some(ms) = self.clock.unlogged_offset_ms() {
             self.state.step(now, &Command::SetClockOffset { ms }, &mut self.events);

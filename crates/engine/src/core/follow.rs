@@ -10,7 +10,7 @@ use super::Core;
 use super::health::RETRY_MS;
 use crate::Error;
 use crate::batch::{Batch, Committed};
-use crate::clock::Clock;
+use crate::clock::{Clock, DatabaseTime, MAX_UNCERTAIN_MS};
 use crate::recover;
 
 /// A reading of fewer records means that this node is about where the log is.
@@ -93,13 +93,22 @@ impl<S: Store, C: Clock> Core<S, C> {
         &mut self,
         is_awaited: &mut dyn FnMut(&Uuid) -> bool,
         batch: &mut Batch,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Option<DatabaseTime>, Error> {
+        let mut is_again = false;
         for _ in 0..MAX_BEGINS {
+            let asked_ms = self.clock.mono_ms();
             match self.store.begin(&self.head) {
                 Ok(begin) => {
+                    let answered_ms = self.clock.mono_ms();
                     self.catch_up(&begin.missed, is_awaited, batch)?;
                     self.note_look();
-                    return Ok(begin.now_ms);
+                    // The time that came with the lock says little by now, and the lock may be lost again.
+                    if answered_ms.saturating_sub(asked_ms) > MAX_UNCERTAIN_MS && !is_again {
+                        is_again = true;
+                        self.store.rollback();
+                        continue;
+                    }
+                    return Ok(begin.now_ms.map(|wall_ms| DatabaseTime { wall_ms, asked_ms, answered_ms }));
                 }
                 Err(StoreError::Behind) => self.follow(is_awaited, batch)?,
                 Err(StoreError::Rewritten(reason)) => self.start_over(&reason, batch)?,

@@ -154,6 +154,8 @@ pub struct Faults {
     pub commits: AtomicU64,
     /// Times that the state was read back.
     pub recoveries: AtomicU64,
+    /// Readings of the state that come just before others take the snapshots that are there, and truncate.
+    pub early_recoveries: AtomicU64,
     /// Probes for room.
     pub probes: AtomicU64,
 }
@@ -241,6 +243,11 @@ impl Store for FailingStore {
     }
     fn latest_snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
         self.faults.recoveries.fetch_add(1, Ordering::SeqCst);
+        let one_less = |left: u64| left.checked_sub(1);
+        let early = &self.faults.early_recoveries;
+        if early.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+            return Ok(None);
+        }
         self.inner.latest_snapshot()
     }
     fn records_after(&mut self, seq: u64, max_bytes: usize) -> Result<Vec<Record>, StoreError> {
