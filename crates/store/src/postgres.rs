@@ -361,6 +361,10 @@ impl Store for PostgresStore {
             if newest > known {
                 return Ok(newest);
             }
+            if !snapshots::is_of_this_log(&link.session, snapshot).await? {
+                let reason = format!("it has no record {} as it was read here", snapshot.head.seq);
+                return Err(Error::Rewritten(reason).into());
+            }
             snapshots::save(&link.session, snapshot).await?;
             Ok(snapshot.head.seq)
         })?;

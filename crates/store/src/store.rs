@@ -45,7 +45,8 @@ pub trait Store: Send {
     /// Gives a batch up.
     fn rollback(&mut self);
 
-    /// Stores a snapshot; keeps the one before it, drops older ones.
+    /// Stores a snapshot; keeps the one before it, drops older ones. [`Error::Rewritten`]: it is of another log,
+    /// where there are others who may have written that.
     fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), Error>;
 
     /// Drops the oldest records that nobody needs: a bounded number of them; true: call again for more.

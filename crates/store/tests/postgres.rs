@@ -234,6 +234,18 @@ fn append(store: &mut PostgresStore, records: u64) -> Vec<Head> {
     (0..records).map(one).collect()
 }
 
+#[test]
+fn a_snapshot_of_another_log_is_refused() {
+    let schema = Schema::new();
+    let mut store = schema.open_as(1, &[]).unwrap();
+    let heads = append(&mut store, 2);
+    for head in [Head { seq: 3, ..heads[1] }, Head { checksum: 1, ..heads[1] }] {
+        let refused = store.save_snapshot(&Snapshot { head, format: 1, bytes: b"state".to_vec() });
+        assert!(matches!(refused, Err(Error::Rewritten(_))), "{refused:?}");
+    }
+    assert_eq!(store.latest_snapshot().unwrap(), None);
+}
+
 /// Three records and two snapshots, tampered with: what a check finds.
 fn found_after(sql: &str) -> Vec<String> {
     let schema = Schema::new();

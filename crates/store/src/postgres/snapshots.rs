@@ -90,6 +90,14 @@ pub(super) async fn newest(session: &Session) -> Result<u64, Failure> {
     Ok(found.flatten().unwrap_or(0).cast_unsigned())
 }
 
+/// Whether the log has the record that a snapshot is of. A node that has not noticed yet that the database was
+/// restored has the state of another log, which nobody must read back.
+pub(super) async fn is_of_this_log(session: &Session, snapshot: &Snapshot) -> Result<bool, Failure> {
+    let (seq, checksum) = (signed(snapshot.head.seq), signed(snapshot.head.checksum));
+    let sql = "SELECT seq FROM log WHERE seq = $1 AND checksum = $2";
+    Ok(!session.query(sql, &[(&seq, Type::INT8), (&checksum, Type::INT8)]).await?.is_empty())
+}
+
 /// Stores a snapshot and drops what is older than the one before it; within a transaction.
 pub(super) async fn save(session: &Session, snapshot: &Snapshot) -> Result<(), Failure> {
     let Snapshot { head, format, bytes } = snapshot;
