@@ -26,6 +26,17 @@ fn those_who_wait_go_in_the_order_of_their_arrival() {
 }
 
 #[test]
+fn the_tickets_are_those_who_wait() {
+    let mut world = db(1);
+    (1..=4).for_each(|n| world.ask(n, one("db")));
+    world.ask(5, vec![Claim::limit("db", 1), Claim::inline("own", Terms::concurrent(1), 1)]);
+    world.withdraw(3);
+    let mut tickets: Vec<_> = world.state.tickets().map(|ticket| ticket.id).collect();
+    tickets.sort_unstable();
+    assert_eq!(tickets, [id(2), id(4), id(5)]);
+}
+
+#[test]
 fn an_older_age_goes_first_and_a_higher_priority_before_it() {
     let mut world = db(1);
     world.ask(1, one("db"));

@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::blocked::{Candidate, Effective};
 use super::level::PICO;
-use super::waitlist::QueueIdentity;
 use super::{Id, State};
 use crate::{
     Block, Claim, End, Eta, EtaKind, HolderView, KeyView, Lease, LeaseFilter, Limit, MAX_NAMED_HOLDERS, Name,
@@ -33,13 +32,6 @@ impl State {
     pub fn ticket(&self, id: Uuid) -> Option<&Ticket> {
         let (queue, rank) = self.ids.ticket(id)?;
         self.queues.get(&queue)?.tickets.get(rank).map(|ticket| &**ticket)
-    }
-
-    /// The waiting tickets of usual priority and no group that state these claims, oldest first.
-    pub fn tickets_with(&self, claims: &[Claim]) -> impl Iterator<Item = &Ticket> {
-        let identity = QueueIdentity { claims: claims.into(), priority: 0, group: None };
-        let queue = self.queue_of.get(&identity).and_then(|no| self.queues.get(no));
-        queue.into_iter().flat_map(|queue| queue.tickets.iter().map(|ticket| &**ticket))
     }
 
     /// All waiting tickets, in no particular order.
