@@ -4,7 +4,8 @@
 use admit_kernel::{Acquire, Command, Denial, Lease, Outcome, Part, Patience, Time};
 use uuid::Uuid;
 
-use crate::check::{Belief, Checked};
+use crate::brief::brief;
+use crate::check::{Belief, Checked, MAX_APART_MS};
 use crate::clocks::at_least_ms;
 use crate::world::{Caller, Happening, Reply, World, note};
 
@@ -12,6 +13,8 @@ use crate::world::{Caller, Happening, Reply, World, note};
 #[derive(Debug)]
 pub(crate) struct Client {
     pub doing: Doing,
+    /// The node that it asks.
+    node: usize,
     job: Option<Job>,
     holding: Option<Holding>,
     jobs: u64,
@@ -59,9 +62,10 @@ struct Holding {
 }
 
 impl Client {
-    pub fn new() -> Client {
+    pub fn new(node: usize) -> Client {
         Client {
             doing: Doing::Idle { until: 0 },
+            node,
             job: None,
             holding: None,
             jobs: 0,
@@ -89,7 +93,7 @@ impl World {
             return Ok(());
         }
         if let Some(holding) = &self.clients[no].holding {
-            let believes = self.beliefs.holds(no, now, self.clocks.slip_ms());
+            let believes = self.beliefs.holds(no, now, self.slip_ms());
             if !believes {
                 note!(self, "client {no} has lost its lease, by its own clock");
                 self.stop_working(no);
@@ -107,7 +111,8 @@ impl World {
             Doing::Idle { until } if now >= until && !self.quiet => self.start_job(no),
             Doing::Calling { call, no: call_no, until, .. } if now >= until => {
                 if self.random.per_mille(500) {
-                    self.schedule(now + 1, Happening::Gone { no, call: call_no });
+                    let n = self.clients[no].node;
+                    self.schedule(now + 1, Happening::Gone { n, no, call: call_no });
                 }
                 self.call_failed(no, call);
             }
@@ -187,7 +192,10 @@ impl World {
 
     /// Sends a request.
     fn call(&mut self, no: usize, call: Call) {
-        let (sent, slip) = (self.now(), self.clocks.slip_ms());
+        if self.random.per_mille(self.plan.moves) {
+            self.change_node(no);
+        }
+        let (sent, slip) = (self.now(), self.slip_ms());
         let client = &mut self.clients[no];
         let Some(job) = &mut client.job else { return };
         client.calls += 1;
@@ -220,12 +228,27 @@ impl World {
         };
         let caller = Caller::Client { no, call: client.calls };
         client.doing = Doing::Calling { call, no: client.calls, sent, slip, until: sent + patience_ms };
-        self.send(caller, command, listens);
+        let n = client.node;
+        self.send(n, caller, command, listens);
+    }
+
+    /// It asks another node from now on.
+    fn change_node(&mut self, no: usize) {
+        let others = self.plan.nodes as u64 - 1;
+        if others > 0 {
+            let step = usize::try_from(self.random.within(1, others)).unwrap_or(1);
+            let client = &mut self.clients[no];
+            client.node = (client.node + step) % self.plan.nodes;
+            self.counts.moves += 1;
+        }
     }
 
     /// No answer came, or none that says what became of it.
     fn call_failed(&mut self, no: usize, call: Call) {
         let now = self.now();
+        if self.random.per_mille(400) {
+            self.change_node(no);
+        }
         let pause = self.random.within(20, 1_500);
         let client = &mut self.clients[no];
         let tired = client.job.as_ref().is_some_and(|job| job.gives_up_at.is_some_and(|at| now >= at));
@@ -305,8 +328,11 @@ impl World {
     /// A client is told that it holds: it believes so for as long as the lease lives, counted from when it asked.
     fn told_lease(&mut self, no: usize, lease: &Lease, log_ms: u64, sent: u64, slip: u64) -> Checked {
         let now = self.now();
-        let until = lease.expires_at.map(|at| sent + at_least_ms(at.0.saturating_sub(log_ms)));
-        let slip_now = self.clocks.slip_ms();
+        // Nodes differ a little in what they say the time is: a holder stops by so much earlier.
+        let margin_ms = if self.plan.nodes > 1 { MAX_APART_MS } else { 0 };
+        let lives_ms = |at: Time| at.0.saturating_sub(log_ms + margin_ms);
+        let until = lease.expires_at.map(|at| sent + at_least_ms(lives_ms(at)));
+        let slip_now = self.slip_ms();
         if until.is_some_and(|until| now + (slip_now - slip) >= until) && self.clients[no].holding.is_none() {
             // The answer took longer than the lease lives: only a renewal can tell whether there is anything left.
             self.call(no, Call::Renew);
@@ -355,24 +381,4 @@ impl World {
         let until = self.now() + self.random.within(10, 20_000);
         self.clients[no].doing = Doing::Idle { until };
     }
-}
-
-/// An outcome in a few words.
-pub(crate) fn brief(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Granted(lease) => format!("granted {}", lease_brief(lease)),
-        Outcome::Renewed(lease) => format!("renewed {}", lease_brief(lease)),
-        Outcome::Denied(denial) => match &**denial {
-            Denial::Ended { how, at } => format!("ended: {how:?} at {}", at.0),
-            Denial::Full { .. } => "full".to_owned(),
-            denial => format!("{denial:?}"),
-        },
-        Outcome::LimitStored { after, .. } => format!("limit {} stored", after.name),
-        outcome => format!("{outcome:?}"),
-    }
-}
-
-fn lease_brief(lease: &Lease) -> String {
-    let until = lease.expires_at.map(|at| at.0);
-    format!("{} token {} until {until:?} claim_by {:?}", lease.id.as_u128(), lease.token, lease.claim_by)
 }

@@ -1,5 +1,6 @@
-//! The model of time: true time, which nobody but the simulator sees, and the clocks of the node.
+//! The model of time: true time, which nobody but the simulator sees, and the clocks of a node.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use admit_engine::Clock;
@@ -16,12 +17,44 @@ const MAX_UNLOGGED_MS: u64 = 20;
 const HIDDEN_AFTER_MS: u64 = 3_000;
 const HIDDEN_FACTOR: u64 = 100;
 
-/// So long at least does it take by any clock until so many milliseconds have passed by the engine's.
+/// Monotonic clocks go wrong by this at most, in parts of a million: what clocks kept right by NTP may.
+pub(crate) const MAX_DRIFT_PPM: i64 = 500;
+
+/// So long at least does it take, in true time, until so many milliseconds have passed by the engine's clock.
 pub(crate) fn at_least_ms(ms: u64) -> u64 {
-    ms.saturating_sub(ms / SLEW_EVERY_MS + 1)
+    ms.saturating_sub(gain_ms(ms) + 1)
 }
 
-/// The clocks; clones are the same ones.
+/// What the engine's time may gain on true time in so many milliseconds: it approaches the wall clock, and drifts.
+pub(crate) fn gain_ms(ms: u64) -> u64 {
+    ms / SLEW_EVERY_MS + ms * MAX_DRIFT_PPM.unsigned_abs() / 1_000_000 + 1
+}
+
+/// True time; clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct TrueTime(Arc<AtomicU64>);
+
+impl TrueTime {
+    pub fn new() -> TrueTime {
+        TrueTime(Arc::new(AtomicU64::new(BEGINNING_MS)))
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Goes on to this, if it is not there yet.
+    pub fn advance_to(&self, at_ms: u64) {
+        self.0.fetch_max(at_ms, Ordering::Relaxed);
+    }
+
+    /// Goes on by this.
+    pub fn pass(&self, ms: u64) {
+        self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+/// The clocks of one node; clones are the same ones.
 #[derive(Debug, Clone)]
 pub(crate) struct Clocks(Arc<Mutex<Hands>>);
 
@@ -36,7 +69,9 @@ pub(crate) enum Fake {
 
 #[derive(Debug)]
 struct Hands {
-    now_ms: u64,
+    time: TrueTime,
+    /// The monotonic clock is too fast by this, in parts of a million.
+    drift_ppm: i64,
     /// What the wall clock shows beyond true time.
     wall_ahead_ms: i64,
     /// A process has opened a log that ends then and says this of its offset; its first reading goes by it.
@@ -55,9 +90,10 @@ struct Hands {
 }
 
 impl Clocks {
-    pub fn new(fake: Option<Fake>) -> Clocks {
+    pub fn new(time: TrueTime, drift_ppm: i64, fake: Option<Fake>) -> Clocks {
         Clocks(Arc::new(Mutex::new(Hands {
-            now_ms: BEGINNING_MS,
+            time,
+            drift_ppm,
             wall_ahead_ms: 0,
             opened: None,
             expected_ms: BEGINNING_MS,
@@ -72,22 +108,6 @@ impl Clocks {
 
     fn hands(&self) -> MutexGuard<'_, Hands> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// True time.
-    pub fn now_ms(&self) -> u64 {
-        self.hands().now_ms
-    }
-
-    /// True time goes on to this, if it is not there yet.
-    pub fn advance_to(&self, at_ms: u64) {
-        let mut hands = self.hands();
-        hands.now_ms = hands.now_ms.max(at_ms);
-    }
-
-    /// True time goes on by this.
-    pub fn pass(&self, ms: u64) {
-        self.hands().now_ms += ms;
     }
 
     /// Somebody sets the wall clock.
@@ -121,39 +141,41 @@ impl Clocks {
     /// The log has a new record.
     pub fn logged(&self) {
         let mut hands = self.hands();
-        hands.logged_at_ms = hands.now_ms;
+        hands.logged_at_ms = hands.time.now_ms();
     }
 }
 
 impl Hands {
     /// The engine reads the wall clock: where its own time should be follows from that.
     fn read(&mut self) {
-        let wall_ms = shifted(self.now_ms, self.wall_ahead_ms);
-        let mut by_itself_ms = self.expected_ms + (self.now_ms - self.read_at_ms);
+        let now_ms = self.time.now_ms();
+        let wall_ms = shifted(now_ms, self.wall_ahead_ms);
+        let mut by_itself_ms = self.expected_ms + (now_ms - self.read_at_ms);
         if let Some((end_ms, offset_ms)) = self.opened.take() {
             let by_wall_ms = shifted(wall_ms, offset_ms).max(end_ms);
             self.slip_ms += by_wall_ms.saturating_sub(by_itself_ms);
             by_itself_ms = by_wall_ms;
-            self.slewed_at_ms = self.now_ms;
+            self.slewed_at_ms = now_ms;
         }
-        let slews = (self.now_ms - self.slewed_at_ms) / SLEW_EVERY_MS;
+        let slews = (now_ms - self.slewed_at_ms) / SLEW_EVERY_MS;
         self.slewed_at_ms += slews * SLEW_EVERY_MS;
         let ahead_ms = difference(by_itself_ms, wall_ms);
         if ahead_ms.abs() <= MAX_SLEW_MS {
             by_itself_ms = shifted(by_itself_ms, -ahead_ms.clamp(-slews.cast_signed(), slews.cast_signed()));
         }
-        (self.expected_ms, self.read_at_ms) = (by_itself_ms, self.now_ms);
+        (self.expected_ms, self.read_at_ms) = (by_itself_ms, now_ms);
         self.offset_ms = difference(by_itself_ms, wall_ms);
     }
 
     /// What the engine is shown of true time.
     fn shown_ms(&self) -> u64 {
-        let silent_ms = self.now_ms - self.logged_at_ms;
+        let now_ms = self.time.now_ms();
+        let silent_ms = now_ms - self.logged_at_ms;
         match self.fake {
             Some(Fake::HidesSilence) if silent_ms > HIDDEN_AFTER_MS => {
                 self.logged_at_ms + HIDDEN_AFTER_MS + (silent_ms - HIDDEN_AFTER_MS) / HIDDEN_FACTOR
             }
-            _ => self.now_ms,
+            _ => now_ms,
         }
     }
 }
@@ -168,13 +190,16 @@ impl Clock for Clocks {
     fn mono_ms(&mut self) -> u64 {
         let hands = self.hands();
         match hands.fake {
-            Some(Fake::MonotonicSteps) => shifted(hands.now_ms, hands.wall_ahead_ms),
-            _ => hands.shown_ms() - BEGINNING_MS,
+            Some(Fake::MonotonicSteps) => shifted(hands.time.now_ms(), hands.wall_ahead_ms),
+            _ => {
+                let passed_ms = hands.shown_ms() - BEGINNING_MS;
+                shifted(passed_ms, passed_ms.cast_signed() * hands.drift_ppm / 1_000_000)
+            }
         }
     }
 }
 
-fn shifted(ms: u64, by_ms: i64) -> u64 {
+pub(crate) fn shifted(ms: u64, by_ms: i64) -> u64 {
     ms.saturating_add_signed(by_ms)
 }
 

@@ -6,86 +6,40 @@
 //!
 //! - `plan` is what a seed decides before anything happens;
 //! - `world` is the order of what happens; `client` and `operator` are the people in it;
-//! - `process` drives the core as the engine's thread does; `disk` and `clocks` are what it stands on;
-//! - `check` is the observer.
+//! - `node` drives a core as the engine's thread does, `errand` by `errand`; `deliver` is what leaves it; `gate` lets
+//!   it stop in the middle of something while others go on;
+//! - `store` is a node's access to the model of the database, `disk`; `commit` its commits, `faults` what goes
+//!   wrong with it; `clocks` is the model of time;
+//! - `check` is the observer; `observe` shows it the log and compares the nodes with it, `twins` decides again.
+//!
+//! Half of the seeds have one node with a disk of its own, the others two to four on one database.
 
+mod brief;
 mod check;
 mod client;
 mod clocks;
+mod commit;
+mod counts;
+mod deliver;
 mod disk;
+mod errand;
+mod faults;
+mod gate;
+mod node;
+mod observe;
 mod operator;
 mod plan;
-mod process;
 mod random;
+mod store;
+mod twins;
 mod world;
 
 pub use check::{Rule, Violation};
+pub use counts::Counts;
 
 use clocks::Fake;
-use disk::Lie;
+use faults::Lie;
 use world::World;
-
-/// What was done and checked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Things that happened.
-    pub steps: u64,
-    /// Batches that the engine decided.
-    pub batches: u64,
-    /// Commands in them.
-    pub commands: u64,
-    /// Records of the log.
-    pub records: u64,
-    /// Leases granted.
-    pub grants: u64,
-    /// Leases that expired or lapsed.
-    pub expiries: u64,
-    /// Deaths of the process.
-    pub crashes: u64,
-    /// Times that the state was read back at a start.
-    pub recoveries: u64,
-    /// Commits of unknown outcome.
-    pub unknown: u64,
-    /// Times that the store was away or full.
-    pub failures: u64,
-    /// Commands refused meanwhile.
-    pub refused: u64,
-    /// Answers that got lost.
-    pub lost_answers: u64,
-    /// Times that the wall clock was set.
-    pub clock_steps: u64,
-    /// Starts with a log whose time is not the wall clock's.
-    pub offsets: u64,
-    /// Times that the process was stopped or the database went away for a while.
-    pub outages: u64,
-    /// Silences of the log for which holders were spared.
-    pub silences: u64,
-    /// Batches that a second engine decided too.
-    pub twins: u64,
-}
-
-impl Counts {
-    /// Adds those of another run.
-    pub fn add(&mut self, other: &Counts) {
-        self.steps += other.steps;
-        self.batches += other.batches;
-        self.commands += other.commands;
-        self.records += other.records;
-        self.grants += other.grants;
-        self.expiries += other.expiries;
-        self.crashes += other.crashes;
-        self.recoveries += other.recoveries;
-        self.unknown += other.unknown;
-        self.failures += other.failures;
-        self.refused += other.refused;
-        self.lost_answers += other.lost_answers;
-        self.clock_steps += other.clock_steps;
-        self.offsets += other.offsets;
-        self.outages += other.outages;
-        self.silences += other.silences;
-        self.twins += other.twins;
-    }
-}
 
 /// A seed that broke a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +69,18 @@ pub enum Sabotage {
     MonotonicSteps,
     /// Callers are answered before the commit.
     AnswersEarly,
+    /// The store lets a node append that has lost the log's lock.
+    Conflicts,
+    /// The store does not say that the log has other records than those that were read.
+    HidesRewrites,
+    /// The store acknowledges what others can see before it is on disk.
+    AcknowledgesBeforeFlush,
+    /// The store ends a batch that wrote nothing before what it saw is on disk.
+    AnswersBeforeFlush,
+    /// The store does not say that it is a copy.
+    HidesCopies,
+    /// The store does not give what others wrote to who only looks.
+    StaleReads,
 }
 
 impl Sabotage {
@@ -123,8 +89,27 @@ impl Sabotage {
             Sabotage::NoSync => Some(Lie::NoSync),
             Sabotage::LosesCommit => Some(Lie::LosesCommit),
             Sabotage::TruncatesTooMuch => Some(Lie::TruncatesTooMuch),
+            Sabotage::Conflicts => Some(Lie::Conflicts),
+            Sabotage::HidesRewrites => Some(Lie::HidesRewrites),
+            Sabotage::AcknowledgesBeforeFlush => Some(Lie::AcknowledgesBeforeFlush),
+            Sabotage::AnswersBeforeFlush => Some(Lie::AnswersBeforeFlush),
+            Sabotage::HidesCopies => Some(Lie::HidesCopies),
+            Sabotage::StaleReads => Some(Lie::StaleReads),
             _ => None,
         }
+    }
+
+    /// Whether it takes several nodes.
+    fn is_of_several(self) -> bool {
+        matches!(
+            self,
+            Sabotage::Conflicts
+                | Sabotage::HidesRewrites
+                | Sabotage::AcknowledgesBeforeFlush
+                | Sabotage::AnswersBeforeFlush
+                | Sabotage::HidesCopies
+                | Sabotage::StaleReads
+        )
     }
 
     fn clock(self) -> Option<Fake> {
@@ -145,15 +130,7 @@ pub fn run(seed: u64) -> Result<Counts, Failure> {
 pub fn run_sabotaged(seed: u64, sabotage: Option<Sabotage>) -> Result<Counts, Failure> {
     let mut world = World::new(seed, sabotage, false);
     let Err(violation) = world.run() else {
-        let mut counts = world.counts;
-        let injected = disk::lock(&world.disk).injected;
-        counts.grants = world.ledger.grants;
-        counts.expiries = world.ledger.expiries;
-        counts.silences = world.ledger.outages;
-        counts.crashes = injected.crashes;
-        counts.unknown = injected.unknown;
-        counts.failures = injected.away + injected.full;
-        return Ok(counts);
+        return Ok(world.counted());
     };
     let step = world.counts.steps;
     // The same again, this time telling what happens: cheaper than always to write down what nobody reads.

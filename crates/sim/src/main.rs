@@ -11,7 +11,7 @@ use clap::Parser;
 /// How often a long run says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
-/// Simulates the engine with crashes, lost answers, clock steps and outages; a seed decides everything.
+/// Simulates one or several nodes with crashes, lost answers, clock steps and outages; a seed decides everything.
 #[derive(Parser)]
 struct Arguments {
     /// How many seeds.
@@ -91,24 +91,9 @@ fn report(failure: &Failure) {
 }
 
 fn summary(counts: &Counts, done: u64, took: Duration) {
-    let Counts { steps, batches, commands, records, grants, expiries, crashes, recoveries, .. } = counts;
-    println!(
-        "{done} seeds in {:.1} s ({:.0} seeds/s): {steps} steps, {batches} batches of {commands} commands, \
-         {records} records, {grants} grants, {expiries} expiries",
-        took.as_secs_f64(),
-        done as f64 / took.as_secs_f64().max(0.001),
-    );
-    println!(
-        "{crashes} crashes, {recoveries} recoveries, {} unknown commits, {} failures of the store, {} refused \
-         commands, {} lost answers, {} clock steps, {} starts away from the wall clock, {} outages, {} silences, {} batches decided twice",
-        counts.unknown,
-        counts.failures,
-        counts.refused,
-        counts.lost_answers,
-        counts.clock_steps,
-        counts.offsets,
-        counts.outages,
-        counts.silences,
-        counts.twins,
-    );
+    let per_second = done as f64 / took.as_secs_f64().max(0.001);
+    println!("{done} seeds in {:.1} s ({per_second:.0} seeds/s):", took.as_secs_f64());
+    for (name, count) in counts.all() {
+        println!("{count:>12} {}", name.replace('_', " "));
+    }
 }

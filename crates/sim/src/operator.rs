@@ -1,13 +1,22 @@
 //! Operators: they change limits, set the clock, pull the plug, and in the end put everything right.
 
-use admit_kernel::{Command, Limit, Mode, Part, Refill, Time};
+use admit_kernel::{Command, Limit, Mode, Part, Refill, State, Time};
 use uuid::Uuid;
 
-use crate::disk::lock;
-use crate::world::{Caller, Happening, World, note};
+use crate::check::{Checked, Ledger};
+use crate::disk::{Copy, lock};
+use crate::observe::Replica;
+use crate::world::{Happening, World, note};
 
 /// What every limit allows in the end, so that whatever was asked for can be had.
 const ENOUGH: u32 = 8;
+
+/// A copy of the database, and what the observer knew then.
+pub(crate) struct Backup {
+    database: Copy,
+    ledger: Ledger,
+    state: State,
+}
 
 impl World {
     /// Defines all limits: as the plan has them, or, in the end, so that everybody gets through.
@@ -67,7 +76,7 @@ impl World {
             17 => Command::RaiseEpoch,
             _ => Command::SetLimit { limit: Box::new(limit), if_revision: None },
         };
-        self.send(Caller::Operator, command, false);
+        self.send_to_any(command);
     }
 
     fn some_time(&mut self) -> Time {
@@ -89,26 +98,94 @@ impl World {
             _ => self.random.within(20_000, 600_000),
         };
         let by_ms = by_ms.cast_signed() * if self.random.per_mille(500) { 1 } else { -1 };
-        note!(self, "the wall clock is set by {by_ms} ms");
         self.counts.clock_steps += 1;
-        self.clocks.step(by_ms);
+        let n = self.any_node();
+        if self.plan.nodes > 1 && self.random.per_mille(500) {
+            note!(self, "the clock of the database is set by {by_ms} ms");
+            self.step_database_clock(by_ms);
+        } else {
+            note!(self, "the wall clock of node {n} is set by {by_ms} ms");
+            self.nodes[n].clocks.step(by_ms);
+        }
     }
 
-    /// The process stops, or the database is away for a while.
-    pub fn pull_the_plug(&mut self) {
+    fn step_database_clock(&mut self, by_ms: i64) {
+        let mut disk = lock(&self.disk);
+        disk.clock_ahead_ms += by_ms;
+        disk.clock_steps += 1;
+    }
+
+    fn any_node(&mut self) -> usize {
+        usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0)
+    }
+
+    /// A process stops, the database is away for a while, dies, or is replaced by a copy.
+    pub fn pull_the_plug(&mut self) -> Checked {
         if self.quiet {
-            return;
+            return Ok(());
         }
         self.counts.outages += 1;
-        match self.random.below(3) {
+        let n = self.any_node();
+        let until = self.now() + self.random.within(1, self.plan.longest_down_ms);
+        let kinds = if self.plan.nodes == 1 { 3 } else { 10 };
+        match self.random.below(kinds) {
             0 => {
-                let until = self.now() + self.random.within(1, self.plan.longest_down_ms);
                 note!(self, "the database is away until {until}");
                 lock(&self.disk).away_until(until);
             }
-            1 => self.stop_process(true),
-            _ => self.stop_process(false),
+            1 => self.stop_node(n, true)?,
+            2 => self.stop_node(n, false)?,
+            3 | 4 => {
+                note!(self, "node {n} cannot reach the database until {until}");
+                lock(&self.disk).cut_until(n, until);
+            }
+            5..=7 => self.crash_database(),
+            8 => {
+                note!(self, "another database takes over");
+                lock(&self.disk).fail_over();
+                let by_ms = self.random.below(200).cast_signed() - 100;
+                self.step_database_clock(by_ms);
+            }
+            _ => self.back_up_or_restore(),
         }
+        Ok(())
+    }
+
+    /// The database dies, and is back in a moment.
+    pub fn crash_database(&mut self) {
+        if self.quiet {
+            return;
+        }
+        note!(self, "the database dies");
+        let until = self.now() + self.random.within(1, 5_000);
+        let mut disk = lock(&self.disk);
+        disk.crash_database();
+        disk.away_until(until);
+    }
+
+    fn back_up_or_restore(&mut self) {
+        let Some(backup) = self.backup.take() else {
+            note!(self, "a backup is made");
+            let snapshot = self.replica.state.snapshot();
+            let database = lock(&self.disk).copy();
+            self.backup =
+                Some(Backup { database, ledger: self.ledger.clone(), state: State::restore(snapshot) });
+            return;
+        };
+        let head = backup.database.head;
+        if head.epoch != lock(&self.disk).head.epoch {
+            // It does not know how far the epoch has risen since, and would give the same tokens again.
+            return;
+        }
+        note!(self, "a backup of record {} takes over", head.seq);
+        lock(&self.disk).restore(backup.database);
+        self.restores += 1;
+        self.ledger.go_back_to(backup.ledger);
+        self.replica = Replica::restored(backup.state, head.seq, head.checksum);
+        self.beliefs.overrule_all();
+        self.pace.forget();
+        self.nodes.iter_mut().for_each(|node| node.goes_by.is_wall = true);
+        self.lose_answers();
     }
 
     /// What does not expire and belongs to nobody is given back, as an operator would.
@@ -122,7 +199,15 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         for id in left {
-            self.send(Caller::Operator, Command::Release { id, part: Part::All, counts: true }, false);
+            self.send_to_any(Command::Release { id, part: Part::All, counts: true });
+        }
+        // What operators wanted before all was calm may have come late.
+        let is_generous = |limit: &Limit| {
+            let stored = self.ledger.limits.0.get(&limit.name);
+            stored.is_some_and(|stored| stored.terms.max == ENOUGH && stored.paused_until.is_none())
+        };
+        if !self.plan.limits.iter().all(is_generous) {
+            self.set_all_limits();
         }
         let at = self.now() + 10_000;
         self.schedule(at, Happening::Sweep);

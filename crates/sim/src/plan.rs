@@ -6,12 +6,17 @@
 use admit_kernel::{Claim, Counts, IfMissing, Limit, OnFull, Refill, Terms};
 use admit_store::Keep;
 
-use crate::disk::Faults;
+use crate::faults::Faults;
 use crate::random::Random;
+
+/// How long a node stops at most, in milliseconds.
+pub(crate) const LONGEST_STOP_MS: u64 = 120_000;
 
 /// How the people of a seed behave, in cases of a thousand where nothing else is said.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// Nodes that share the log; 1: one that is alone with it.
+    pub nodes: usize,
     pub clients: usize,
     /// Records of the log after which everything calms down.
     pub records: u64,
@@ -40,12 +45,24 @@ pub(crate) struct Plan {
     pub longest_down_ms: u64,
     /// The newest snapshot is damaged by a crash.
     pub damage: u64,
-    /// Batches that a second engine decides too, on a copy of the log.
+    /// Batches that a second engine decides too, on a copy of the log, where a node is alone.
     pub twins: u64,
+    /// Things that nodes do in the middle of which they stop, and for how long at most.
+    pub stops: u64,
+    pub longest_stop_ms: u64,
+    /// Crashes of the database while a record is seen that is not on disk.
+    pub tail_crashes: u64,
+    /// News among nodes that get lost.
+    pub news_lost: u64,
+    /// Calls before which a client moves to another node.
+    pub moves: u64,
 }
 
 impl Plan {
-    pub fn new(random: &mut Random) -> Plan {
+    /// The plan of a world with one node or several, or whichever it may be.
+    pub fn new(random: &mut Random, of_several: Option<bool>) -> Plan {
+        let of_several = of_several.unwrap_or(random.per_mille(500));
+        let nodes = if of_several { usize::try_from(random.within(2, 4)).unwrap_or(2) } else { 1 };
         let limits = limits(random);
         let shapes = shapes(random, &limits);
         let often =
@@ -56,7 +73,6 @@ impl Plan {
         let faults = Faults {
             crash_before: often(random, 10),
             crash_after: often(random, 10),
-            torn: often(random, 5),
             unknown_done: often(random, 30),
             unknown_lost: often(random, 30),
             away: often(random, 10),
@@ -67,6 +83,7 @@ impl Plan {
             longest_ms: *random.pick(&[500, 3_000, 10_000, 90_000]),
         };
         Plan {
+            nodes,
             clients: usize::try_from(random.within(2, 12)).unwrap_or(2),
             records: random.within(50, 500),
             limits,
@@ -88,6 +105,11 @@ impl Plan {
             longest_down_ms: *random.pick(&[100, 2_000, 10_000, 120_000]),
             damage: often(random, 300),
             twins: random.within(0, 20),
+            stops: *random.pick(&[0, 5, 20, 80]),
+            longest_stop_ms: *random.pick(&[500, 3_000, longest_ttl_ms, 2 * longest_ttl_ms, LONGEST_STOP_MS]),
+            tail_crashes: *random.pick(&[0, 100, 500]),
+            news_lost: *random.pick(&[0, 0, 200, 1_000]),
+            moves: often(random, 300),
         }
     }
 }

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use admit_engine::{Batch, Options};
-use admit_kernel::{Command, Outcome, State};
+use admit_kernel::{Command, Outcome};
 
-use crate::check::{Beliefs, Checked, Ledger, Rule, Violation, broken};
+use crate::check::{Beliefs, Checked, Ledger, Pace, Rule, Violation, broken};
 use crate::client::{Client, Doing};
-use crate::clocks::Clocks;
+use crate::clocks::{Clocks, MAX_DRIFT_PPM, TrueTime};
 use crate::disk::{Disk, SharedDisk, lock};
+use crate::node::{Life, Node};
+use crate::observe::Replica;
+use crate::operator::Backup;
 use crate::plan::Plan;
-use crate::process::Process;
 use crate::random::Random;
 use crate::{Counts, Sabotage};
 
@@ -20,6 +22,9 @@ const CALM_MS: u64 = 2 * 3_600_000;
 const MAX_HAPPENINGS: u64 = 200_000;
 /// Happenings before everything calms down, however little came of them.
 const MAX_TROUBLED: u64 = 10_000;
+/// How often, and after how long each, a node that is not up to date in the end looks at the log.
+const MAX_LOOKS: u64 = 3;
+const LOOK_AGAIN_MS: u64 = 1_100;
 /// The last of what happened that is told when a rule is broken.
 const TOLD: usize = 60;
 
@@ -37,22 +42,27 @@ pub(crate) use note;
 /// One thing that happens at some time.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    /// The engine has something to do.
-    Engine,
-    /// The process starts.
-    Start,
+    /// A node has something to do, goes on after it stopped, starts, hears of news.
+    Node(usize),
+    GoOn(usize),
+    Start(usize),
+    News(usize),
     /// A client's timer rings.
     Client(usize),
-    /// A request reaches the engine.
-    Request(Request),
+    /// A request reaches a node.
+    Request {
+        n: usize,
+        request: Request,
+    },
     /// An answer reaches a client.
     Answer {
         no: usize,
         call: u64,
         reply: Reply,
     },
-    /// The engine's side of a connection notices that the client is gone.
+    /// A node's side of a connection notices that the client is gone.
     Gone {
+        n: usize,
         no: usize,
         call: u64,
     },
@@ -60,6 +70,7 @@ pub(crate) enum Happening {
     Operator,
     ClockStep,
     Outage,
+    DatabaseCrash,
     /// An operator sends this; again and again until it is done, once all is calm.
     Command(Command),
     /// In the end, what nobody holds any more is looked for and given back.
@@ -94,22 +105,27 @@ pub(crate) struct World {
     pub plan: Plan,
     pub random: Random,
     pub sabotage: Option<Sabotage>,
-    pub clocks: Clocks,
+    pub time: TrueTime,
     pub disk: SharedDisk,
-    pub process: Option<Process>,
-    pub processes: u64,
-    /// The latest process has written nothing yet.
+    pub nodes: Vec<Node>,
+    processes: u64,
+    /// The latest process of the only node has written nothing yet.
     pub is_starting: bool,
     pub batch: Batch,
-    pub engine_due: Option<u64>,
     pub clients: Vec<Client>,
     pub ledger: Ledger,
     pub beliefs: Beliefs,
-    /// What somebody knows who only replays the log.
-    pub replica: State,
-    pub replica_seq: u64,
+    pub pace: Pace,
+    /// The time of the latest record, where one node alone makes it.
+    pub logged_ms: u64,
+    pub replica: Replica,
+    /// An older copy of the database, and how often one has taken over.
+    pub backup: Option<Backup>,
+    pub restores: u64,
     /// Nothing goes wrong any more.
     pub quiet: bool,
+    /// The last time that something went wrong, or a node went on that had stopped.
+    pub troubled_ms: u64,
     pub counts: Counts,
     pub tells: bool,
     told: std::collections::VecDeque<String>,
@@ -120,27 +136,37 @@ pub(crate) struct World {
 impl World {
     pub fn new(seed: u64, sabotage: Option<Sabotage>, tells: bool) -> World {
         let mut random = Random::new(seed, 0);
-        let plan = Plan::new(&mut random);
-        let clocks = Clocks::new(sabotage.and_then(Sabotage::clock));
-        let disk = Disk::new(Random::new(seed, 1), plan.faults, sabotage.and_then(Sabotage::disk));
-        let clients = (0..plan.clients).map(|_| Client::new()).collect();
+        let plan = Plan::new(&mut random, sabotage.map(Sabotage::is_of_several));
+        let time = TrueTime::new();
+        let is_shared = plan.nodes > 1;
+        let disk = Disk::new(is_shared, Random::new(seed, 1), plan.faults, sabotage.and_then(Sabotage::disk));
+        let mut new_node = |_| {
+            let drift = random.below(2 * MAX_DRIFT_PPM.unsigned_abs()).cast_signed() - MAX_DRIFT_PPM;
+            let drift_ppm = if is_shared { drift } else { 0 };
+            Node::new(Clocks::new(time.clone(), drift_ppm, sabotage.and_then(Sabotage::clock)))
+        };
+        let nodes: Vec<Node> = (0..plan.nodes).map(&mut new_node).collect();
+        let clients = (0..plan.clients).map(|no| Client::new(no % plan.nodes)).collect();
         World {
             plan,
             random,
             sabotage,
-            clocks,
-            disk,
-            process: None,
+            time,
+            disk: disk.share(),
+            nodes,
             processes: 0,
             is_starting: false,
             batch: Batch::default(),
-            engine_due: None,
             clients,
             ledger: Ledger::default(),
             beliefs: Beliefs::default(),
-            replica: State::new(),
-            replica_seq: 0,
+            pace: Pace::default(),
+            logged_ms: 0,
+            replica: Replica::default(),
+            backup: None,
+            restores: 0,
             quiet: false,
+            troubled_ms: 0,
             counts: Counts::default(),
             tells,
             told: std::collections::VecDeque::new(),
@@ -152,7 +178,9 @@ impl World {
     /// Runs the seed from its beginning to the calm end.
     pub fn run(&mut self) -> Result<(), Violation> {
         let started = self.now();
-        self.schedule(started, Happening::Start);
+        for n in 0..self.nodes.len() {
+            self.schedule(started, Happening::Start(n));
+        }
         self.set_all_limits();
         for no in 0..self.clients.len() {
             let at = started + self.random.below(2_000);
@@ -168,9 +196,13 @@ impl World {
         }
         let mut calm_by = u64::MAX;
         while let Some(((at, _), happening)) = self.agenda.pop_first() {
-            self.clocks.advance_to(at);
+            self.time.advance_to(at);
             self.counts.steps += 1;
             self.happen(happening)?;
+            if self.plan.nodes > 1 {
+                self.pass_lock_on()?;
+                self.spread_news();
+            }
             let enough = self.counts.records >= self.plan.records || self.counts.steps >= MAX_TROUBLED;
             if !self.quiet && enough {
                 self.calm_down();
@@ -190,16 +222,21 @@ impl World {
 
     fn happen(&mut self, happening: Happening) -> Checked {
         match happening {
-            Happening::Engine => self.run_engine(),
-            Happening::Start => self.start_process(),
+            Happening::Node(n) => self.run_node(n),
+            Happening::GoOn(n) => self.go_on(n),
+            Happening::Start(n) => self.start_node(n),
+            Happening::News(n) => {
+                self.poke(n);
+                Ok(())
+            }
             Happening::Client(no) => self.wake_client(no),
-            Happening::Request(request) => {
-                self.receive(request);
+            Happening::Request { n, request } => {
+                self.receive(n, request);
                 Ok(())
             }
             Happening::Answer { no, call, reply } => self.answer_client(no, call, reply),
-            Happening::Gone { no, call } => {
-                self.connection_closed(no, call);
+            Happening::Gone { n, no, call } => {
+                self.connection_closed(n, no, call);
                 Ok(())
             }
             Happening::Operator => {
@@ -213,12 +250,15 @@ impl World {
                 Ok(())
             }
             Happening::Outage => {
-                self.pull_the_plug();
                 self.schedule_trouble(self.plan.outage_every_ms, Happening::Outage);
+                self.pull_the_plug()
+            }
+            Happening::DatabaseCrash => {
+                self.crash_database();
                 Ok(())
             }
             Happening::Command(command) => {
-                self.send(Caller::Operator, command, false);
+                self.send_to_any(command);
                 Ok(())
             }
             Happening::Sweep => {
@@ -236,7 +276,7 @@ impl World {
     }
 
     pub fn now(&self) -> u64 {
-        self.clocks.now_ms()
+        self.time.now_ms()
     }
 
     pub fn schedule(&mut self, at: u64, happening: Happening) {
@@ -244,18 +284,38 @@ impl World {
         self.agenda.insert((at, self.scheduled), happening);
     }
 
-    pub fn schedule_engine(&mut self, at: u64) {
-        if self.engine_due.is_none_or(|due| at < due) {
-            self.engine_due = Some(at);
-            self.schedule(at, Happening::Engine);
+    /// How much the log's time has run ahead of what it would have been had no node ended.
+    pub fn slip_ms(&self) -> u64 {
+        if self.plan.nodes == 1 { self.nodes[0].clocks.slip_ms() } else { self.pace.slip_ms }
+    }
+
+    /// Sends a request to a node; it may be late, or get lost.
+    pub fn send(&mut self, n: usize, caller: Caller, command: Command, listens: bool) {
+        if let Some(ms) = self.transit_ms() {
+            let at = self.now() + ms;
+            let request = Request { caller, command, listens };
+            self.schedule(at, Happening::Request { n, request });
         }
     }
 
-    /// Sends a request to the engine; it may be late, or get lost.
-    pub fn send(&mut self, caller: Caller, command: Command, listens: bool) {
-        if let Some(ms) = self.transit_ms() {
-            let at = self.now() + ms;
-            self.schedule(at, Happening::Request(Request { caller, command, listens }));
+    /// An operator asks some node.
+    pub fn send_to_any(&mut self, command: Command) {
+        let n = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
+        self.send(n, Caller::Operator, command, false);
+    }
+
+    /// What nodes have to tell each other gets there, late or not at all.
+    fn spread_news(&mut self) {
+        let news = std::mem::take(&mut lock(&self.disk).news);
+        for from in news {
+            for n in (0..self.nodes.len()).filter(|n| self.nodes[*n].process != from).collect::<Vec<_>>() {
+                if self.random.per_mille(self.plan.news_lost) {
+                    self.counts.lost_news += 1;
+                } else if let Some(ms) = self.transit_ms() {
+                    let at = self.now() + ms;
+                    self.schedule(at, Happening::News(n));
+                }
+            }
         }
     }
 
@@ -284,12 +344,12 @@ impl World {
     /// From now on nothing goes wrong: everybody finishes what was begun.
     fn calm_down(&mut self) {
         note!(self, "from now on nothing goes wrong");
-        self.quiet = true;
+        (self.quiet, self.troubled_ms) = (true, self.now());
         lock(&self.disk).heal();
         self.set_all_limits();
         let now = self.now();
-        if self.process.is_none() {
-            self.schedule(now, Happening::Start);
+        for n in 0..self.nodes.len() {
+            self.schedule(now, Happening::Start(n));
         }
         self.schedule(now + 10_000, Happening::Sweep);
         for no in 0..self.clients.len() {
@@ -299,7 +359,7 @@ impl World {
 
     fn is_over(&self) -> bool {
         let idle = |client: &Client| matches!(client.doing, Doing::Idle { .. });
-        self.process.is_some()
+        self.nodes.iter().all(|node| matches!(node.life, Life::Idle(_)))
             && self.ledger.leases.is_empty()
             && self.ledger.tickets.is_empty()
             && self.clients.iter().all(idle)
@@ -307,22 +367,58 @@ impl World {
 
     /// Once more everything is compared, before and after reading it back.
     fn end(&mut self) -> Checked {
-        self.compare()?;
-        self.process = None;
-        self.start_process()?;
-        match &self.process {
-            Some(_) => self.compare(),
-            None => broken(Rule::Service, "it does not start although nothing goes wrong"),
+        for n in 0..self.nodes.len() {
+            // A look may be refused where an earlier one failed a moment ago.
+            for _ in 0..MAX_LOOKS {
+                if self.plan.nodes > 1 && self.is_up_to_date(n).is_err() {
+                    self.time.pass(LOOK_AGAIN_MS);
+                    self.poke(n);
+                    self.run_node(n)?;
+                }
+            }
+            if self.sabotage.is_none() {
+                self.is_up_to_date(n)?;
+            }
+            self.compare(n)?;
+            self.nodes[n].life = Life::Down;
+            self.start_node(n)?;
+            self.is_up_to_date(n)?;
+            self.compare(n)?;
+        }
+        Ok(())
+    }
+
+    fn is_up_to_date(&self, n: usize) -> Checked {
+        match &self.nodes[n].life {
+            Life::Idle(process) if process.core.seq() == self.replica.seq => Ok(()),
+            Life::Idle(process) => {
+                let what = format!(
+                    "node {n} is at record {}, the log is at {}",
+                    process.core.seq(),
+                    self.replica.seq
+                );
+                broken(Rule::Reads, what)
+            }
+            _ => broken(Rule::Service, format!("node {n} does not start although nothing goes wrong")),
         }
     }
 
-    /// The options of the next process.
+    /// What is on its way to clients gets lost.
+    pub fn lose_answers(&mut self) {
+        for happening in self.agenda.values_mut() {
+            if let Happening::Answer { reply, .. } = happening {
+                *reply = Reply::Lost;
+            }
+        }
+    }
+
+    /// The options of a node's next process.
     pub fn options(&mut self) -> Options {
         self.processes += 1;
         Options {
             keep: self.plan.keep,
             snapshot_bytes: self.plan.snapshot_bytes,
-            is_alone: true,
+            is_alone: self.plan.nodes == 1,
             ..Options::new(self.processes)
         }
     }

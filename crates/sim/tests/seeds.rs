@@ -68,3 +68,34 @@ fn leases_that_end_early_because_somebody_set_the_clock_are_noticed() {
 fn answers_before_the_commit_are_noticed() {
     assert_eq!(noticed(Sabotage::AnswersEarly).1, Rule::Acknowledged);
 }
+
+#[test]
+fn an_append_in_the_place_of_what_others_appended_is_noticed() {
+    assert_eq!(noticed(Sabotage::Conflicts).1, Rule::Acknowledged);
+}
+
+#[test]
+fn a_log_that_is_another_one_without_a_word_is_noticed() {
+    let (_, rule) = noticed(Sabotage::HidesRewrites);
+    assert!(matches!(rule, Rule::Service | Rule::SameState | Rule::Acknowledged), "{rule:?}");
+}
+
+#[test]
+fn an_answer_before_the_flush_of_its_own_record_is_noticed() {
+    assert_eq!(noticed(Sabotage::AcknowledgesBeforeFlush).1, Rule::Acknowledged);
+}
+
+#[test]
+fn an_answer_before_the_flush_of_what_others_wrote_is_noticed() {
+    assert_eq!(noticed(Sabotage::AnswersBeforeFlush).1, Rule::Acknowledged);
+}
+
+#[test]
+fn a_copy_that_gives_the_tokens_of_its_original_is_noticed() {
+    assert_eq!(noticed(Sabotage::HidesCopies).1, Rule::Tokens);
+}
+
+#[test]
+fn a_read_that_does_not_see_what_another_node_acknowledged_is_noticed() {
+    assert_eq!(noticed(Sabotage::StaleReads).1, Rule::Reads);
+}

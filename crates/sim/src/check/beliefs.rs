@@ -83,7 +83,8 @@ impl Beliefs {
 
     /// The log ends a lease by itself: its holder must not believe in it any more.
     pub fn ended(&self, id: Uuid, now_ms: u64, slip_ms: u64) -> Checked {
-        match self.0.values().find(|held| held.id == id && held.holds(now_ms, slip_ms)) {
+        let believes = |held: &&Belief| held.id == id && !held.overruled && held.holds(now_ms, slip_ms);
+        match self.0.values().find(believes) {
             Some(held) => broken(
                 Rule::Believed,
                 format!(
@@ -99,5 +100,10 @@ impl Beliefs {
     /// An operator ends a lease: its holder finds out when it renews.
     pub fn overrule(&mut self, id: Uuid) {
         self.0.values_mut().filter(|held| held.id == id).for_each(|held| held.overruled = true);
+    }
+
+    /// The log has forgotten whatever it likes.
+    pub fn overrule_all(&mut self) {
+        self.0.values_mut().for_each(|held| held.overruled = true);
     }
 }

@@ -1,11 +1,12 @@
 //! The durable log, folded by other code than the kernel's, and every event of it judged.
 
+mod endings;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use admit_kernel::{
-    Claim, Counts, End, Event, Grant, Mode, Name, OUTAGE_AFTER_MS, OUTAGE_GRACE_MS, Patience, Refill,
-    TermsRef, Ticket, Time,
+    Claim, Counts, End, Event, Grant, Mode, Name, OUTAGE_AFTER_MS, OUTAGE_GRACE_MS, Refill, Ticket, Time,
 };
 use uuid::Uuid;
 
@@ -21,6 +22,8 @@ pub(crate) struct Held {
     pub ttl_ms: Option<u64>,
     pub expires_at: Option<u64>,
     pub claim_by: Option<u64>,
+    /// How long its grant waits for who asked for it.
+    pub claim_ms: u64,
     pub rate: bool,
     /// Until when, in true time, a silence of the log forbids its expiry, and the clock's slip then.
     spared_until: Option<(u64, u64)>,
@@ -29,24 +32,27 @@ pub(crate) struct Held {
 /// When a record was decided.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Moment {
-    /// The true time at which the engine looked at its clock.
-    pub read_ms: u64,
-    /// What it should have seen.
-    pub log_ms: u64,
+    /// Between these, in true time, the engine looked at its clock.
+    pub from_ms: u64,
+    pub to_ms: u64,
+    /// For how long the log was silent before, at least.
+    pub silent_ms: u64,
     /// What the log's time may have run ahead by then.
     pub slip_ms: u64,
     /// The true time now.
     pub now_ms: u64,
-    /// Whether it is the first since a process started: until then nobody could renew.
+    /// Whether it is the first since the only process started: until then nobody could renew.
     pub is_first: bool,
 }
 
 /// What the log says.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
     pub leases: BTreeMap<Uuid, Held>,
     pub tickets: BTreeMap<Uuid, Ticket>,
     pub limits: Limits,
+    /// Limits that were removed.
+    pub removed: BTreeSet<Name>,
     /// Ids that were ever granted, with their tokens.
     pub granted: BTreeMap<Uuid, u64>,
     /// Ids that ended, and how.
@@ -62,7 +68,6 @@ pub(crate) struct Ledger {
     /// When the log last spoke again after a silence.
     silent_until: u64,
     last_token: u64,
-    last: Moment,
     pub grants: u64,
     pub expiries: u64,
     pub outages: u64,
@@ -72,7 +77,6 @@ impl Ledger {
     /// The next record of the log.
     pub fn record(&mut self, events: &[Event], moment: Moment, beliefs: &mut Beliefs) -> Checked {
         self.spare_after_silence(moment);
-        self.last = moment;
         if moment.is_first {
             self.start_says_so(events)?;
         }
@@ -112,14 +116,13 @@ impl Ledger {
 
     /// Who held when the log fell silent has some time to come back, counted in true time.
     fn spare_after_silence(&mut self, moment: Moment) {
-        let silent_ms = moment.log_ms.saturating_sub(self.last.log_ms);
-        if self.clock == 0 || silent_ms <= OUTAGE_AFTER_MS && !moment.is_first {
+        if self.clock == 0 || moment.silent_ms <= OUTAGE_AFTER_MS && !moment.is_first {
             return;
         }
         self.outages += 1;
         for held in self.leases.values_mut() {
             let grace_ms = held.ttl_ms.unwrap_or(OUTAGE_GRACE_MS).min(OUTAGE_GRACE_MS);
-            held.spared_until = Some((moment.read_ms + at_least_ms(grace_ms), moment.slip_ms));
+            held.spared_until = Some((moment.from_ms + at_least_ms(grace_ms), moment.slip_ms));
         }
     }
 
@@ -190,9 +193,11 @@ impl Ledger {
                 let mut limit = (**limit).clone();
                 limit.paused_until = paused_until;
                 self.note_most(&limit);
+                self.removed.remove(&limit.name);
                 self.limits.0.insert(limit.name.clone(), limit);
             }
             Event::LimitRemoved { name } => {
+                self.removed.insert(name.clone());
                 if self.limits.0.remove(name).is_some_and(|limit| !limit.patterns.is_empty()) {
                     self.most.insert(name.clone(), u64::MAX);
                 }
@@ -266,6 +271,7 @@ impl Ledger {
             ttl_ms: grant.ttl_ms,
             expires_at: grant.ttl_ms.map(|ttl| self.clock + ttl),
             claim_by: None,
+            claim_ms: 0,
             rate: grant.rate,
             spared_until: None,
         };
@@ -296,6 +302,7 @@ impl Ledger {
             ttl_ms: ticket.ttl_ms,
             expires_at: ticket.ttl_ms.map(|ttl| self.clock + ttl),
             claim_by: Some(self.clock + ticket.claim_ms),
+            claim_ms: ticket.claim_ms,
             rate: ticket.rate,
             spared_until: None,
         };
@@ -382,128 +389,16 @@ impl Ledger {
         takes.filter_map(|takes| takes.get(key).copied()).map(u64::from).sum()
     }
 
-    fn lease_ended(
-        &mut self,
-        id: Uuid,
-        how: End,
-        counts: bool,
-        moment: Moment,
-        beliefs: &mut Beliefs,
-    ) -> Checked {
-        let Some(held) = self.leases.remove(&id) else {
-            return broken(Rule::Endings, format!("{} ends but is not held", id.as_u128()));
-        };
-        let name = id.as_u128();
-        match how {
-            End::Expired | End::Lapsed => {
-                self.expiries += 1;
-                let due = if how == End::Expired { held.expires_at } else { held.claim_by };
-                if due != Some(self.clock) {
-                    return broken(
-                        Rule::Endings,
-                        format!("{name} ends ({how:?}) at {}, due {due:?}", self.clock),
-                    );
-                }
-                let spared = held
-                    .spared_until
-                    .filter(|(until, slip)| moment.read_ms + (moment.slip_ms - slip) < *until);
-                if let Some((until, _)) = spared {
-                    return broken(
-                        Rule::Outage,
-                        format!("{name} ends ({how:?}) at {}, spared until {until}", moment.read_ms),
-                    );
-                }
-                beliefs.ended(id, moment.now_ms, moment.slip_ms)?;
-            }
-            End::Released if self.asked_to_end.contains(&id) => {}
-            End::Reset => beliefs.overrule(id),
-            _ => return broken(Rule::Endings, format!("{name} ends by itself: {how:?}")),
+    /// The log goes on from an older copy; tokens still have to grow, and what was asked for was asked for.
+    pub fn go_back_to(&mut self, older: Ledger) {
+        let newer = std::mem::replace(self, older);
+        self.last_token = newer.last_token;
+        self.asked_to_end.extend(newer.asked_to_end);
+        for (key, most) in newer.most {
+            let known = self.most.entry(key).or_default();
+            *known = most.max(*known);
         }
-        for (key, slots) in self.limits.takes(&held.claims) {
-            if counts {
-                self.past.ended(&key, self.clock, slots);
-            } else {
-                self.past.strike(&key, id);
-            }
-        }
-        if !held.rate {
-            for claim in self.limits.decaying(&held.claims) {
-                self.past.change_level(&self.limits, &claim, self.clock, -i64::from(claim.slots));
-            }
-        }
-        self.ended.insert(id, how);
-        Ok(())
-    }
-
-    fn shrunk(&mut self, id: Uuid, key: &Name, left: u32) {
-        let Some(held) = self.leases.get_mut(&id) else { return };
-        let before = held.claims.clone();
-        let shrink = |claim: &Claim| {
-            let slots = if claim.key == *key { claim.slots.min(left) } else { claim.slots };
-            (slots > 0).then(|| Claim { slots, ..claim.clone() })
-        };
-        held.claims = before.iter().filter_map(shrink).collect();
-        let after = self.limits.takes(&held.claims);
-        let rate = held.rate;
-        for (key, had) in self.limits.takes(&before) {
-            let has = after.get(&key).copied().unwrap_or(0);
-            if has < had {
-                self.past.ended(&key, self.clock, had - has);
-            }
-        }
-        if !rate {
-            for claim in self.limits.decaying(&before) {
-                if claim.key == *key {
-                    let given = claim.slots.saturating_sub(left);
-                    self.past.change_level(&self.limits, &claim, self.clock, -i64::from(given));
-                }
-            }
-        }
-    }
-
-    fn ticket_ended(&mut self, id: Uuid, how: End) -> Checked {
-        let Some(ticket) = self.tickets.remove(&id) else {
-            return broken(Rule::Endings, format!("the ticket {} ends but does not wait", id.as_u128()));
-        };
-        let right = match how {
-            End::TimedOut => self.is_due(ticket.deadline.map(|at| at.0)),
-            End::Unattended => {
-                self.is_due(ticket.poll_by.map(|at| at.0))
-                    && matches!(ticket.patience, Patience::Polled { .. })
-            }
-            End::Withdrawn => self.asked_to_end.contains(&id),
-            End::Replaced => true,
-            End::LimitRemoved => ticket.claims.iter().any(|claim| match &claim.terms {
-                TermsRef::Limit(name) => !self.limits.0.contains_key(name),
-                TermsRef::Inline(_) => false,
-            }),
-            _ => false,
-        };
-        if !right {
-            return broken(
-                Rule::Endings,
-                format!("the ticket {} ends ({how:?}) at {}", id.as_u128(), self.clock),
-            );
-        }
-        self.ended.insert(id, how);
-        Ok(())
-    }
-
-    /// Whether this is the moment; after a silence of the log, whether it went by meanwhile.
-    fn is_due(&self, at: Option<u64>) -> bool {
-        at.is_some_and(|at| at == self.clock || (at < self.clock && self.silent_until == self.clock))
-    }
-
-    fn outage(&mut self) {
-        self.silent_until = self.clock;
-        for held in self.leases.values_mut() {
-            let until = self.clock + held.ttl_ms.unwrap_or(OUTAGE_GRACE_MS).min(OUTAGE_GRACE_MS);
-            held.expires_at = held.expires_at.map(|at| at.max(until));
-            held.claim_by = held.claim_by.map(|at| at.max(until));
-        }
-        for ticket in self.tickets.values_mut() {
-            ticket.poll_by = ticket.poll_by.map(|at| at.max(Time(self.clock + OUTAGE_GRACE_MS)));
-        }
+        (self.grants, self.expiries, self.outages) = (newer.grants, newer.expiries, newer.outages);
     }
 
     /// The log's time.

@@ -2,10 +2,12 @@
 //!
 //! - `ledger` folds the log and judges every event; `usage` counts what it means for keys;
 //! - `told` compares answers with the log;
-//! - `beliefs` keeps what holders believe to hold, by clocks of their own.
+//! - `beliefs` keeps what holders believe to hold, by clocks of their own;
+//! - `pace` compares the log's time with true time.
 
 mod beliefs;
 mod ledger;
+mod pace;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -13,6 +15,7 @@ mod usage;
 
 pub(crate) use beliefs::{Belief, Beliefs};
 pub(crate) use ledger::{Ledger, Moment};
+pub(crate) use pace::{By, MAX_APART_MS, Pace};
 
 /// A rule that was broken, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +47,10 @@ pub enum Rule {
     Order,
     /// What is read back is what was; what is replayed is what was decided.
     Recovery,
+    /// Same log, same state, on every node.
+    SameState,
+    /// A read on any node sees everything that was acknowledged before, and nothing that is not on disk.
+    Reads,
     /// The log's time is that of the clocks, without their steps.
     Time,
     /// Once nothing goes wrong any more, everybody gets through.

@@ -83,14 +83,17 @@ fn check(records: &[&[Event]]) -> Option<Rule> {
 fn check_started(records: &[&[Event]], at: usize) -> Option<Rule> {
     let mut ledger = Ledger::default();
     ledger.asked_to_end.insert(id(9));
-    let mut log_ms = 0;
+    let mut log_ms: u64 = 0;
     records.iter().enumerate().find_map(|(number, events)| {
+        let last_ms = log_ms;
         for event in *events {
             if let Event::Clock(at) = event {
                 log_ms = at.0;
             }
         }
-        let moment = Moment { read_ms: log_ms, log_ms, slip_ms: 0, now_ms: log_ms, is_first: number == at };
+        let silent_ms = log_ms.saturating_sub(last_ms);
+        let (from_ms, to_ms, now_ms, is_first) = (log_ms, log_ms, log_ms, number == at);
+        let moment = Moment { from_ms, to_ms, silent_ms, slip_ms: 0, now_ms, is_first };
         ledger.record(events, moment, &mut Beliefs::default()).err().map(|violation| violation.rule)
     })
 }

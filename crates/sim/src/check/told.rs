@@ -10,6 +10,8 @@ impl Ledger {
     pub fn told(&self, command: &Command, outcome: &Outcome) -> Checked {
         match (command, outcome) {
             (Command::Acquire(acquire), outcome) => self.told_of(acquire.id, outcome),
+            // A ticket is no lease: there is nothing to renew.
+            (Command::Renew { id, .. }, Outcome::UnknownId) if self.tickets.contains_key(id) => Ok(()),
             (Command::Ask { id, .. } | Command::Renew { id, .. }, outcome) => self.told_of(*id, outcome),
             (Command::Release { id, part: admit_kernel::Part::All, .. }, Outcome::Released { .. }) => {
                 self.is_gone(*id, "released")
@@ -23,6 +25,8 @@ impl Ledger {
             (Command::SetLimit { limit, .. }, Outcome::LimitStored { after, .. }) => {
                 match self.limits.0.get(&limit.name) {
                     Some(stored) if stored.revision >= after.revision => Ok(()),
+                    // A later command of the same batch.
+                    None if self.removed.contains(&limit.name) => Ok(()),
                     stored => broken(
                         Rule::Acknowledged,
                         format!("limit {} is said to be stored; in the log: {stored:?}", limit.name),

@@ -74,12 +74,12 @@ impl Limits {
 }
 
 /// The starts, ends and levels of all keys.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Past {
     keys: BTreeMap<Name, KeyPast>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct KeyPast {
     starts: Vec<(u64, Uuid, u32)>,
     ends: Vec<(u64, u32)>,
