@@ -25,12 +25,7 @@ impl World {
     ) -> Checked {
         let log_ms = batch.time.0;
         let answered = batch.answers.len().min(taken.len());
-        let is_new = |id: &Uuid, request: &Request| matches!(&request.command, Command::Acquire(acquire) if acquire.id == *id);
-        let news: Vec<Uuid> = taken
-            .iter()
-            .filter_map(asked)
-            .filter(|id| taken.iter().any(|request| is_new(id, request)))
-            .collect();
+        let made: Vec<Uuid> = taken.iter().filter_map(made).collect();
         for request in taken.drain(answered..).rev() {
             self.nodes[n].inbox.push_front(Request { listens: false, ..request });
         }
@@ -39,7 +34,7 @@ impl World {
                 Ok(outcome) => {
                     let outcome = outcome.unwrap_or(Outcome::Done);
                     // Nor what a later command of the same batch made.
-                    let is_late = has_stopped || asked(&request).is_some_and(|id| news.contains(&id));
+                    let is_late = has_stopped || asked(&request).is_some_and(|id| made.contains(&id));
                     if !is_late || outcome != Outcome::UnknownId {
                         self.ledger.told(&request.command, &outcome)?;
                     }
@@ -126,6 +121,14 @@ impl World {
             let at = self.now() + AGAIN_MS;
             self.schedule(at, Happening::Command(command));
         }
+    }
+}
+
+/// The lease or ticket that a request makes.
+fn made(request: &Request) -> Option<Uuid> {
+    match &request.command {
+        Command::Acquire(acquire) => Some(acquire.id),
+        _ => None,
     }
 }
 
