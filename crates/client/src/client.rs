@@ -105,7 +105,7 @@ impl Client {
         request = match expected {
             None => request,
             Some(Expected::Absent) => request.header("if-none-match", "*"),
-            Some(Expected::Is(limit)) => request.header("if-match", limit.etag()),
+            Some(Expected::Is(limit)) => request.header("if-match", &*limit.etag),
         };
         let bytes = match body {
             None => Vec::new(),

@@ -3,7 +3,7 @@
 use admit_http::Token;
 use admit_kernel::{
     Block, Claim, Counts, End, Eta, EtaKind, HolderView, KeyView, Lease, Limit, Mode, OnFull, Refill, State,
-    TermsRef, TicketView, Time, Why,
+    TermsRef, TicketView, Time, Version, Why,
 };
 use uuid::Uuid;
 
@@ -207,12 +207,23 @@ pub(crate) fn limit_body(limit: &Limit, state: &State, now: Time) -> wire::Limit
         description: limit.description.clone(),
         source: limit.source.to_string(),
         revision: limit.revision,
+        etag: etag(limit.version(now)),
         paused: paused.is_some(),
         paused_until,
         paused_for_ms,
         used: state.key_view(&limit.name, 0).used,
         waiting,
         would_have_waited,
+    }
+}
+
+/// The tag of a limit: its revision, and its pause, which does not make a revision.
+pub(crate) fn etag(version: Version) -> String {
+    let Version { revision, paused_until } = version;
+    match paused_until {
+        Some(Time(u64::MAX)) => format!("\"{revision}-paused\""),
+        Some(until) => format!("\"{revision}-paused-{}\"", at(until)),
+        None => format!("\"{revision}\""),
     }
 }
 

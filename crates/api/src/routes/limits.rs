@@ -46,10 +46,10 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     let limit = app.look({
         let name = name.clone();
-        move |state, now| state.limit(&name).map(|limit| shown(limit, state, now))
+        move |state, now| state.limit(&name).map(|limit| convert::limit_body(limit, state, now))
     });
-    let (version, body) = limit.await?.ok_or_else(|| problems::unknown_limit(&name))?;
-    Ok(answer(StatusCode::OK, version, body))
+    let limit = limit.await?.ok_or_else(|| problems::unknown_limit(&name))?;
+    Ok(answer(StatusCode::OK, limit))
 }
 
 /// Defines a limit, or replaces its definition.
@@ -245,17 +245,14 @@ fn describe(limit: &Limit) -> Value {
 
 /// Answers with a limit as a change left it.
 async fn show(app: &App, status: StatusCode, limit: Limit) -> Result<Response, Problem> {
-    let (version, body) = app.look(move |state, now| shown(&limit, state, now)).await?;
-    Ok(answer(status, version, body))
+    let body = app.look(move |state, now| convert::limit_body(&limit, state, now)).await?;
+    Ok(answer(status, body))
 }
 
-fn shown(limit: &Limit, state: &admit_kernel::State, now: Time) -> (Version, LimitBody) {
-    (limit.version(now), convert::limit_body(limit, state, now))
-}
-
-fn answer(status: StatusCode, version: Version, body: LimitBody) -> Response {
-    let mut response = (status, axum::Json(body)).into_response();
-    if let Ok(etag) = HeaderValue::from_str(&precondition::etag(version)) {
+fn answer(status: StatusCode, limit: LimitBody) -> Response {
+    let etag = HeaderValue::from_str(&limit.etag);
+    let mut response = (status, axum::Json(limit)).into_response();
+    if let Ok(etag) = etag {
         response.headers_mut().insert(header::ETAG, etag);
     }
     response

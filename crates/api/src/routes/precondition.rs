@@ -1,7 +1,7 @@
 //! `If-Match` and `If-None-Match`: change a limit only if it is what the client takes it for.
 
 use admit_http::Problem;
-use admit_kernel::{Time, Version};
+use admit_kernel::Version;
 use axum::http::{HeaderMap, HeaderName, header};
 
 use crate::convert;
@@ -9,16 +9,6 @@ use crate::problems::{self, invalid};
 
 /// There is no limit: none has this revision.
 const NO_LIMIT: Version = Version { revision: 0, paused_until: None };
-
-/// The tag of a limit: its revision, and its pause, which does not make a revision.
-pub(super) fn etag(version: Version) -> String {
-    let Version { revision, paused_until } = version;
-    match paused_until {
-        Some(Time(u64::MAX)) => format!("\"{revision}-paused\""),
-        Some(until) => format!("\"{revision}-paused-{}\"", convert::at(until)),
-        None => format!("\"{revision}\""),
-    }
-}
 
 /// What the limit must still be like when it is changed; none: it does not matter. `current` is what it is
 /// like now.
@@ -33,7 +23,7 @@ pub(super) fn check(headers: &HeaderMap, current: Option<Version>) -> Result<Opt
             let is_met = any == "*" || {
                 let right = "ETags as answers give them, such as \"7\", or *";
                 let tags = strong_tags(&any).ok_or_else(|| invalid("if-match", &*any, right))?;
-                current.map(etag).is_some_and(|current| tags.contains(&&*current))
+                current.map(convert::etag).is_some_and(|current| tags.contains(&&*current))
             };
             let met = current.filter(|_| is_met).map(Some);
             met.ok_or_else(|| problems::revision_mismatch(revision))

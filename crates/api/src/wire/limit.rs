@@ -46,6 +46,10 @@ pub struct LimitInput {
     #[serde(default)]
     #[schema(read_only, value_type = u64, required = false)]
     pub revision: IgnoredAny,
+    /// Ignored: see `If-Match`.
+    #[serde(default)]
+    #[schema(read_only, value_type = String, required = false)]
+    pub etag: IgnoredAny,
     /// Ignored: see `pause` and `resume`.
     #[serde(default)]
     #[schema(read_only, value_type = bool, required = false)]
@@ -96,8 +100,10 @@ pub struct LimitBody {
     pub description: String,
     /// Which front end it belongs to.
     pub source: String,
-    /// Grows with every change of its definition. With the pause it makes the `ETag`, which `If-Match` takes.
+    /// Grows with every change of its definition.
     pub revision: u64,
+    /// What `If-Match` takes to change it only if it still is like this, paused or not; the `ETag` of an answer.
+    pub etag: String,
     /// Whether it admits nothing now.
     pub paused: bool,
     /// Until when (RFC 3339); null while paused: until it is resumed.

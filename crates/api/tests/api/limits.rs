@@ -16,7 +16,7 @@ fn a_limit_is_stored_read_changed_and_removed() {
         "name": "db", "max": 3, "window": null, "decay_per_second": null, "match": [], "mode": "enforce",
         "on_full": "queue", "queue": {"max_len": 10_000, "max_wait_ms": null}, "description": "the database",
         "source": "native", "paused": false, "paused_until": null, "paused_for_ms": null, "used": 0,
-        "waiting": 0, "would_have_waited": 0, "revision": body["revision"],
+        "waiting": 0, "would_have_waited": 0, "revision": body["revision"], "etag": created.header("etag"),
     });
     assert_eq!(body, expect);
     assert_eq!(server.get("/api/v1/limits/db").json(), expect);
@@ -184,6 +184,7 @@ fn an_answer_can_be_edited_and_sent_back() {
     let stored = server.call("PUT", "/api/v1/limits/a", &limit.to_string());
     assert_eq!(stored.status, 200, "{stored:?}");
     limit["revision"] = stored.json()["revision"].clone();
+    limit["etag"] = stored.header("etag").into();
     assert_eq!(stored.json(), limit);
 }
 

@@ -66,6 +66,8 @@ pub struct Limit {
     /// Grows with every change of its definition.
     #[serde(default)]
     pub revision: u64,
+    /// What tells it as it is now, definition and pause, from what it is before or after.
+    pub etag: String,
     /// Slots in use.
     #[serde(default)]
     pub used: u64,
@@ -84,18 +86,6 @@ pub struct Limit {
     /// Requests that it would have made wait, while it is observed.
     #[serde(default)]
     pub would_have_waited: u64,
-}
-
-impl Limit {
-    /// Its `ETag`: definition and pause.
-    pub(crate) fn etag(&self) -> String {
-        let revision = self.revision;
-        match (self.paused, &self.paused_until) {
-            (_, Some(until)) => format!("\"{revision}-paused-{until}\""),
-            (true, None) => format!("\"{revision}-paused\""),
-            (false, None) => format!("\"{revision}\""),
-        }
-    }
 }
 
 /// What a limit must be for a change to be made.
