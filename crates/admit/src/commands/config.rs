@@ -1,6 +1,6 @@
 //! `admit config check`: the configuration in force, and where each value comes from.
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::Subcommand;
 use serde_json::{Map, json};
 
 use crate::config::{Config, Flags, mistyped_variables};
@@ -8,14 +8,8 @@ use crate::exit::{Failure, Outcome};
 use crate::output::{self, Table};
 
 /// Check the server's configuration
-#[derive(Debug, ClapArgs)]
-pub struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, Subcommand)]
-enum Action {
+pub enum Action {
     /// Show every setting, and where its value comes from
     Check(Flags),
 }
@@ -24,8 +18,8 @@ enum Action {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn run(args: &Args, json: bool) -> Outcome {
-    let Action::Check(flags) = &args.action;
+pub fn run(action: &Action, json: bool) -> Outcome {
+    let Action::Check(flags) = action;
     let env = environment();
     let config = Config::load(flags, &env).map_err(Failure::Config)?;
     for warning in mistyped_variables(&env) {

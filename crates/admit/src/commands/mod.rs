@@ -38,14 +38,18 @@ enum Command {
     Acquire(acquire::Args),
     Renew(renew::Args),
     Release(release::Args),
-    Limit(limit::Args),
-    Token(token::Args),
+    #[command(subcommand)]
+    Limit(limit::Action),
+    #[command(subcommand)]
+    Token(token::Action),
     Status(status::Args),
     Leases(leases::Args),
     Nodes(nodes::Args),
     Explain(explain::Args),
-    Config(config::Args),
-    Db(db::Args),
+    #[command(subcommand)]
+    Config(config::Action),
+    #[command(subcommand)]
+    Db(db::Action),
 }
 
 impl Cli {
@@ -61,14 +65,14 @@ impl Cli {
             Command::Acquire(args) => acquire::run(args, json),
             Command::Renew(args) => renew::run(args, json),
             Command::Release(args) => release::run(args, json),
-            Command::Limit(args) => limit::run(args, json),
-            Command::Token(args) => token::run(args, json),
+            Command::Limit(action) => limit::run(action, json),
+            Command::Token(action) => token::run(action, json),
             Command::Status(args) => status::run(args, json),
             Command::Leases(args) => leases::run(args, json),
             Command::Nodes(args) => nodes::run(args, json),
             Command::Explain(args) => explain::run(args, json),
-            Command::Config(args) => config::run(args, json),
-            Command::Db(args) => db::run(args, json),
+            Command::Config(action) => config::run(action, json),
+            Command::Db(action) => db::run(action, json),
         }
     }
 }

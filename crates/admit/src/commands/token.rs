@@ -1,7 +1,7 @@
 //! `admit token`: access tokens.
 
 use admit_client::{Role, Token, TokenRequest};
-use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use clap::{Subcommand, ValueEnum};
 
 use crate::duration;
 use crate::exit::{Outcome, code};
@@ -9,14 +9,8 @@ use crate::output::{self, DIM, Table, clean, paint};
 use crate::remote;
 
 /// Make, list and revoke access tokens
-#[derive(Debug, ClapArgs)]
-pub struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, Subcommand)]
-enum Action {
+pub enum Action {
     /// Make a token and print it, this once
     Create {
         /// What it may do; each role may do what the ones before it may
@@ -39,7 +33,7 @@ enum Action {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum RoleArg {
+pub enum RoleArg {
     /// Acquire, renew, release and look
     Acquire,
     /// Change limits too
@@ -62,9 +56,9 @@ impl From<RoleArg> for Role {
 ///
 /// # Errors
 /// The server refuses, or is away.
-pub fn run(args: &Args, json: bool) -> Outcome {
+pub fn run(action: &Action, json: bool) -> Outcome {
     let client = remote::client()?;
-    match &args.action {
+    match action {
         Action::Create { role, name, expires } => {
             let request = TokenRequest { name: name.clone(), role: (*role).into(), expires_in_ms: *expires };
             let made = client.create_token(&request)?;

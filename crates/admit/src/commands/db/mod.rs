@@ -5,19 +5,13 @@ mod check;
 mod place;
 mod upgrade;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::Subcommand;
 
 use crate::exit::{Failure, Outcome};
 
 /// Back up, check and upgrade the data
-#[derive(Debug, ClapArgs)]
-pub struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, Subcommand)]
-enum Action {
+pub enum Action {
     Backup(backup::Args),
     Check(check::Args),
     Upgrade(upgrade::Args),
@@ -27,8 +21,8 @@ enum Action {
 ///
 /// # Errors
 /// There is no data, or it cannot be read or written.
-pub fn run(args: &Args, json: bool) -> Outcome {
-    match &args.action {
+pub fn run(action: &Action, json: bool) -> Outcome {
+    match action {
         Action::Backup(args) => backup::run(args, json),
         Action::Check(args) => check::run(args, json),
         Action::Upgrade(args) => upgrade::run(args, json),

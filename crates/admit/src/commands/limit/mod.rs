@@ -12,21 +12,15 @@ mod resume;
 mod rm;
 mod set;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::Subcommand;
 
 use crate::exit::Outcome;
 
 pub use definition::table;
 
 /// Define, show and stop limits
-#[derive(Debug, ClapArgs)]
-pub struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, Subcommand)]
-enum Action {
+pub enum Action {
     Set(Box<set::Args>),
     Get(get::Args),
     Ls(ls::Args),
@@ -41,8 +35,8 @@ enum Action {
 ///
 /// # Errors
 /// The server refuses, or is away; a file is wrong.
-pub fn run(args: &Args, json: bool) -> Outcome {
-    match &args.action {
+pub fn run(action: &Action, json: bool) -> Outcome {
+    match action {
         Action::Set(args) => set::run(args, json),
         Action::Get(args) => get::run(args, json),
         Action::Ls(args) => ls::run(args, json),
