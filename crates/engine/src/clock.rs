@@ -118,13 +118,14 @@ impl<C: Clock> LogClock<C> {
             }
         };
         let [least_ms, most_ms] = walls.map(signed);
+        let own = self.read.map(|read| self.last.plus(mono_ms.saturating_sub(read.mono_ms)));
+        let by_itself = match own {
+            Some(own) if !self.is_by_wall => own,
+            // As late as the wall clock and the offset allow; where that is uncertain, this clock may know better.
+            own => own.unwrap_or_default().clamp(self.by_wall(least_ms), self.by_wall(most_ms)),
+        };
         // Whose offset is followed has approached the wall clock with it: that must not be done a second time.
         let read = self.read.filter(|_| !self.is_by_wall).unwrap_or(Read { mono_ms, slewed_ms: mono_ms });
-        let by_itself = if self.is_by_wall {
-            self.by_wall(least_ms)
-        } else {
-            self.last.plus(mono_ms.saturating_sub(read.mono_ms))
-        };
         // Before the floor: that the log is ahead is news, that the answer took its time is none.
         let expected_ms = signed(by_itself.0).saturating_sub(self.offset_ms);
         let is_uncertain = most_ms - least_ms > signed(MAX_UNCERTAIN_MS) && !self.is_by_wall;
@@ -312,6 +313,11 @@ mod tests {
             let now = clock.now(database(wall_ms, 1_000, answered_ms), Time(0));
             assert_eq!((now, clock.offset()), (Time(961_000), (0, 0)), "{wall_ms} at {answered_ms}");
         }
+        let mut following = opened(0);
+        following.now(database(900_000, 0, 0), Time(0));
+        following.follow(-30);
+        following.clock.mono_ms = 61_000;
+        assert_eq!(following.now(database(901_000, 1_000, 61_000), Time(0)), Time(960_970));
         let mut starting = opened(0);
         starting.clock.mono_ms = 61_000;
         assert_eq!(starting.now(database(901_000, 1_000, 1_001), Time(0)), Time(960_999));
