@@ -153,7 +153,7 @@ pub(crate) fn engine(error: Error) -> Problem {
             Problem::new(status, "stopping", "The server is stopping", detail).retry_in_ms(1_000)
         }
         Error::Unavailable { retry_in_ms, .. } => {
-            Problem::new(status, "unavailable", "The store cannot be written", detail)
+            Problem::new(status, "unavailable", "The store cannot be used just now", detail)
                 .retry_in_ms(retry_in_ms)
         }
         other => Problem::new(

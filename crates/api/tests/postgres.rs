@@ -15,6 +15,8 @@ mod keys;
 mod leases;
 #[path = "api/limits.rs"]
 mod limits;
+#[path = "api/outage.rs"]
+mod outage;
 #[path = "api/server.rs"]
 mod server;
 #[path = "api/tickets.rs"]

@@ -16,8 +16,8 @@ pub enum Error {
     /// The engine is shutting down, or has.
     #[error("the engine is stopping")]
     Stopping,
-    /// Nothing can be written just now. What was asked may have been done where the reason says "unknown":
-    /// asking again with the same id is always safe.
+    /// The store cannot be written, or rows of it not be read, just now. What was asked may have been done where
+    /// the reason says "unknown": asking again with the same id is always safe.
     #[error("not available: {reason}")]
     Unavailable {
         /// Why.

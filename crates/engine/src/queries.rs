@@ -13,6 +13,8 @@ use crate::inbox::Reply;
 
 /// Records that are read back at a time: a payload has a megabyte at most, and other questions wait meanwhile.
 const PAGE_RECORDS: usize = 32;
+/// When it makes sense to ask a database again that could not be read.
+const RETRY_MS: u64 = 1_000;
 
 enum Query {
     Rows { sql: String, params: Vec<Value>, reply: Reply<Vec<Row>> },
@@ -38,13 +40,13 @@ impl Queries {
                 // Whoever is gone has no use for the answer.
                 match query {
                     Query::Rows { sql, params, reply } if !reply.is_closed() => {
-                        drop(reply.send(reader.query(&sql, &params).map_err(Error::from)));
+                        drop(reply.send(reader.query(&sql, &params).map_err(failed)));
                     }
                     Query::Entries { after, reply } if !reply.is_closed() => {
-                        drop(reply.send(reader.entries_after(after, PAGE_RECORDS).map_err(Error::from)));
+                        drop(reply.send(reader.entries_after(after, PAGE_RECORDS).map_err(failed)));
                     }
                     Query::Rows { .. } | Query::Entries { .. } => {}
-                    Query::Nodes(reply) => drop(reply.send(reader.nodes().map_err(Error::from))),
+                    Query::Nodes(reply) => drop(reply.send(reader.nodes().map_err(failed))),
                 }
             }
         })?;
@@ -88,5 +90,15 @@ impl Queries {
             Error::Unavailable { reason: format!("no thread for the backup: {error}"), retry_in_ms: 1_000 }
         })?;
         answer.await.unwrap_or(Err(Error::Stopping))
+    }
+}
+
+/// A database that is away is told as every command tells it.
+fn failed(error: admit_store::Error) -> Error {
+    match error {
+        admit_store::Error::Unavailable(_) => {
+            Error::Unavailable { reason: error.to_string(), retry_in_ms: RETRY_MS }
+        }
+        error => error.into(),
     }
 }

@@ -26,6 +26,7 @@ fn invariant_15_an_outage_of_the_database_expires_nobody_who_comes_back_through_
             client.renew(first, None).unwrap_err().status(),
             client.lease(first).unwrap_err().status(),
             take(client, "db", TTL_MS, 0).unwrap_err().status(),
+            client.nodes().unwrap_err().status(),
         ] {
             assert_eq!(status, Some(503));
         }

@@ -65,6 +65,10 @@ pub(super) async fn events(
     let limit = filter("limit", query.limit.as_deref())?;
     let place = Place::take(&app.about).ok_or_else(problems::too_many_streams)?;
     let subscription = app.engine.subscribe().map_err(problems::engine)?;
+    if last_id.is_some() {
+        // Other nodes may have told of records that this one does not know yet.
+        app.look(|_, _| ()).await?;
+    }
     let subjects = subjects(&app, key, limit).await?;
     let (sender, body) = Channel::<Bytes, Infallible>::new(MAX_FRAMES);
     let stream = Stream { app, subscription, subjects, told: 0, sender, _place: place };
@@ -156,8 +160,6 @@ impl Stream {
 
     /// Tells what was committed since the record that whoever comes back has seen, as far as the log has it.
     async fn catch_up(&mut self, last_id: u64) -> Result<(), Gone> {
-        // Other nodes may have told of records that this one does not know yet.
-        self.app.look(|_, _| ()).await.map_err(|_| Gone)?;
         // What comes later is waiting in the subscription.
         let end = self.app.engine.stats().await.map_err(|_| Gone)?.seq;
         if last_id > end {

@@ -46,8 +46,10 @@ pub(super) async fn metrics(_: Acquirer, State(app): Shared) -> Result<impl Into
     });
     let mut text = String::with_capacity(16 * 1024);
     engine(&mut text, &stats);
-    per_limit(&mut text, &limits.await?);
-    // They are read from the database; while it is away there is the rest.
+    // Neither is shown while the database is away; then there is the rest, which says so.
+    if let Ok(limits) = limits.await {
+        per_limit(&mut text, &limits);
+    }
     if let Ok(Ok(known)) = timeout(NODES_TIMEOUT, app.engine.nodes()).await {
         nodes(&mut text, &known);
     }

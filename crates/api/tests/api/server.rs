@@ -32,7 +32,16 @@ pub fn server() -> Server {
 impl Server {
     pub fn start(adjust: impl FnOnce(&mut ListenerConfig)) -> Server {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::at(home(folder.path()));
+        Server::start_at(home(folder.path()), folder, adjust)
+    }
+
+    /// The same with its log there.
+    pub fn start_at(
+        home: Home,
+        folder: tempfile::TempDir,
+        adjust: impl FnOnce(&mut ListenerConfig),
+    ) -> Server {
+        let mut config = Config::at(home);
         config.migrations = admit_http::MIGRATIONS.to_vec();
         let engine = Engine::open(config).unwrap();
         let tokens = Arc::new(pollster::block_on(Tokens::load(&engine)).unwrap());

@@ -32,7 +32,8 @@ pub fn run(action: &Action, json: bool) -> Outcome {
 /// A database that is away is told from one that says no.
 fn failed(error: admit_engine::Error) -> Failure {
     match error {
-        admit_engine::Error::Store(admit_store::Error::Unavailable(_)) => Failure::Away(error.to_string()),
+        admit_engine::Error::Store(admit_store::Error::Unavailable(_))
+        | admit_engine::Error::Unavailable { .. } => Failure::Away(error.to_string()),
         error => Failure::Other(error.to_string()),
     }
 }
