@@ -37,7 +37,8 @@ Exit codes:
   127: there is no such command, 128+n: signal n ended it
 
 Environment:
-  ADMIT_URL      the server, http://127.0.0.1:7070 unless said
+  ADMIT_URL      the server, http://127.0.0.1:7070 unless said; several that share
+                 their data are separated by commas, and any that answers is used
   ADMIT_TOKEN    the access token, where the server wants one
   SSL_CERT_FILE  certificates to trust instead of the system's, for https://
   NO_COLOR       no colours (there are none off a terminal anyway)";
@@ -111,9 +112,9 @@ impl Failure {
     /// What to do about it, where that is not said yet.
     pub fn hint(&self) -> Option<&'static str> {
         match self.client()? {
-            Error::Unreachable { .. } => {
-                Some("start one with `admit serve`, or set ADMIT_URL to where it listens")
-            }
+            Error::Unreachable { .. } => Some(
+                "start one with `admit serve`, or set ADMIT_URL to where it listens (or to several, with commas)",
+            ),
             Error::Problem(problem) if problem.status == 401 => {
                 Some("set ADMIT_TOKEN to an access token (an admin makes one with `admit token create`)")
             }

@@ -132,6 +132,8 @@ fn what_is_set_up_wrong_is_neither_looked_for_nor_taken_for_a_server_that_is_awa
     check(&server.url.replace("http://", "https://"), 78, "does it want http://?");
     check("http://nosuch.invalid", 69, "nosuch.invalid");
     check("nosuch", 78, "nosuch");
+    check(&format!("{},nosuch", server.url), 78, "'nosuch' is not an address of a server");
+    check(&format!("{},", server.url), 78, "an address is missing beside one of its commas");
     let mut command = server.admit();
     command.env("ADMIT_URL", server.url.replace("http://", "https://"));
     let output =

@@ -4,14 +4,13 @@ use serde_json::{Value, json};
 use ureq::http::Method;
 use uuid::Uuid;
 
-use crate::client::segment;
+use crate::client::Repeat;
+use crate::server::{Answer, Call, segment};
 use crate::{
     Acquire, Acquired, Client, Error, Expected, Key, Lease, Limit, LimitSpec, NewToken, Node, Page, Renewed,
     Status, Ticket, Token, TokenRequest,
 };
 
-/// No body.
-const NONE: Option<&()> = None;
 /// Rows of a page: as many as the server gives at once.
 const PAGE_SIZE: usize = 1_000;
 /// Pages of one list that are read at most: a million rows.
@@ -24,7 +23,9 @@ impl Client {
     /// # Errors
     /// A request that is not admitted is an [`Error::Problem`] with status 429 that names who holds.
     pub fn acquire(&self, request: &Acquire) -> Result<Acquired, Error> {
-        let answer = self.call(Method::POST, "/api/v1/leases", Some(request), None, request.wait_ms)?;
+        let answer = self.call(request.wait_ms, Repeat::Safe, |wait_ms| {
+            Call::new(Method::POST, "/api/v1/leases").body(&Acquire { wait_ms, ..request.clone() })
+        })?;
         match answer.status {
             202 => Ok(Acquired::Waiting(answer.json()?)),
             _ => Ok(Acquired::Granted(answer.json()?)),
@@ -36,7 +37,7 @@ impl Client {
     /// # Errors
     /// Status 404 or 410 when there is none (any more).
     pub fn lease(&self, id: Uuid) -> Result<Lease, Error> {
-        self.get(&format!("/api/v1/leases/{id}"), 0)
+        self.get(&format!("/api/v1/leases/{id}"))
     }
 
     /// All leases, or those on a key.
@@ -53,7 +54,8 @@ impl Client {
     /// Status 410 when it is lost.
     pub fn renew(&self, id: Uuid, ttl_ms: Option<u64>) -> Result<Renewed, Error> {
         let body = ttl_ms.map_or_else(|| json!({}), |ttl_ms| json!({ "ttl_ms": ttl_ms }));
-        self.call(Method::POST, &format!("/api/v1/leases/{id}/renew"), Some(&body), None, 0)?.json()
+        let path = format!("/api/v1/leases/{id}/renew");
+        self.call(0, Repeat::Safe, |_| Call::new(Method::POST, &*path).body(&body))?.json()
     }
 
     /// Gives a lease back; also fine when it is gone.
@@ -61,7 +63,8 @@ impl Client {
     /// # Errors
     /// See the type.
     pub fn release(&self, id: Uuid) -> Result<(), Error> {
-        self.call(Method::DELETE, &format!("/api/v1/leases/{id}"), NONE, None, 0).map(drop)
+        let path = format!("/api/v1/leases/{id}");
+        self.call(0, Repeat::Safe, |_| Call::new(Method::DELETE, &*path)).map(drop)
     }
 
     /// Asks about a ticket, and waits up to `wait_ms` for its grant, which it claims.
@@ -69,7 +72,8 @@ impl Client {
     /// # Errors
     /// Status 404 when there is none.
     pub fn ticket(&self, id: Uuid, wait_ms: u64) -> Result<Ticket, Error> {
-        self.get(&format!("/api/v1/tickets/{id}?wait_ms={wait_ms}"), wait_ms)
+        let call = |wait_ms| Call::new(Method::GET, format!("/api/v1/tickets/{id}?wait_ms={wait_ms}"));
+        self.call(wait_ms, Repeat::Safe, call)?.json()
     }
 
     /// Takes a ticket out of its queue; also fine when it is gone.
@@ -77,7 +81,8 @@ impl Client {
     /// # Errors
     /// See the type.
     pub fn withdraw(&self, id: Uuid) -> Result<(), Error> {
-        self.call(Method::DELETE, &format!("/api/v1/tickets/{id}"), NONE, None, 0).map(drop)
+        let path = format!("/api/v1/tickets/{id}");
+        self.call(0, Repeat::Safe, |_| Call::new(Method::DELETE, &*path)).map(drop)
     }
 
     /// Why a ticket or lease is where it is, as the server puts it.
@@ -85,7 +90,7 @@ impl Client {
     /// # Errors
     /// Status 404 when there is none.
     pub fn explain(&self, id: Uuid) -> Result<Value, Error> {
-        self.get(&format!("/api/v1/explain/{id}"), 0)
+        self.get(&format!("/api/v1/explain/{id}"))
     }
 }
 
@@ -97,7 +102,7 @@ impl Client {
     /// Status 412 when it is not as expected, 422 when a field is wrong.
     pub fn set_limit(&self, limit: &LimitSpec, expected: Option<Expected<'_>>) -> Result<Limit, Error> {
         let path = limit_path(&limit.name, "");
-        self.call(Method::PUT, &path, Some(limit), expected, 0)?.json()
+        self.change(|| Call::new(Method::PUT, &*path).body(limit).expecting(expected))?.json()
     }
 
     /// The limit of this name.
@@ -105,7 +110,7 @@ impl Client {
     /// # Errors
     /// Status 404 when there is none.
     pub fn limit(&self, name: &str) -> Result<Limit, Error> {
-        self.get(&limit_path(name, ""), 0)
+        self.get(&limit_path(name, ""))
     }
 
     /// All limits, by name.
@@ -121,7 +126,8 @@ impl Client {
     /// # Errors
     /// Status 404 when there is none, 409 when it is another's, 412 when it is not as expected.
     pub fn remove_limit(&self, name: &str, expected: Option<Expected<'_>>) -> Result<(), Error> {
-        self.call(Method::DELETE, &limit_path(name, ""), NONE, expected, 0).map(drop)
+        let path = limit_path(name, "");
+        self.change(|| Call::new(Method::DELETE, &*path).expecting(expected)).map(drop)
     }
 
     /// Admits nothing through a limit for so many milliseconds; none: until it is resumed.
@@ -130,7 +136,8 @@ impl Client {
     /// Status 404 when there is none.
     pub fn pause_limit(&self, name: &str, for_ms: Option<u64>) -> Result<(), Error> {
         let body = for_ms.map_or_else(|| json!({}), |for_ms| json!({ "for_ms": for_ms }));
-        self.call(Method::POST, &limit_path(name, "/pause"), Some(&body), None, 0).map(drop)
+        let path = limit_path(name, "/pause");
+        self.change(|| Call::new(Method::POST, &*path).body(&body)).map(drop)
     }
 
     /// Ends a pause.
@@ -138,7 +145,8 @@ impl Client {
     /// # Errors
     /// Status 404 when there is no such limit.
     pub fn resume_limit(&self, name: &str) -> Result<(), Error> {
-        self.call(Method::POST, &limit_path(name, "/resume"), Some(&json!({})), None, 0).map(drop)
+        let path = limit_path(name, "/resume");
+        self.change(|| Call::new(Method::POST, &*path).body(&json!({}))).map(drop)
     }
 
     /// All keys in use that start with `prefix`.
@@ -157,7 +165,7 @@ impl Client {
     /// # Errors
     /// See the type.
     pub fn status(&self) -> Result<Status, Error> {
-        self.get("/api/v1/status", 0)
+        self.get("/api/v1/status")
     }
 
     /// The nodes that use the log, those included that were seen within the last hour.
@@ -165,7 +173,7 @@ impl Client {
     /// # Errors
     /// See the type.
     pub fn nodes(&self) -> Result<Vec<Node>, Error> {
-        Ok(self.get::<Page<Node>>("/api/v1/nodes", 0)?.items)
+        Ok(self.get::<Page<Node>>("/api/v1/nodes")?.items)
     }
 
     /// Makes an access token.
@@ -173,7 +181,7 @@ impl Client {
     /// # Errors
     /// Status 409 when there is one of this name.
     pub fn create_token(&self, request: &TokenRequest) -> Result<NewToken, Error> {
-        self.call(Method::POST, "/api/v1/tokens", Some(request), None, 0)?.json()
+        self.change(|| Call::new(Method::POST, "/api/v1/tokens").body(request))?.json()
     }
 
     /// All access tokens, without their secrets.
@@ -189,13 +197,19 @@ impl Client {
     /// # Errors
     /// Status 404 when there is none of this name.
     pub fn revoke_token(&self, name: &str) -> Result<(), Error> {
-        self.call(Method::DELETE, &format!("/api/v1/tokens/{}", segment(name)), NONE, None, 0).map(drop)
+        let path = format!("/api/v1/tokens/{}", segment(name));
+        self.change(|| Call::new(Method::DELETE, &*path)).map(drop)
     }
 }
 
 impl Client {
-    fn get<T: serde::de::DeserializeOwned>(&self, path: &str, wait_ms: u64) -> Result<T, Error> {
-        self.call(Method::GET, path, NONE, None, wait_ms)?.json()
+    fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.call(0, Repeat::Safe, |_| Call::new(Method::GET, path))?.json()
+    }
+
+    /// Makes a change whose second time would be told something else, or undo what others did in between.
+    fn change<'a>(&self, call: impl Fn() -> Call<'a>) -> Result<Answer, Error> {
+        self.call(0, Repeat::Never, |_| call())
     }
 
     /// All pages of a list; a query begins with `&`.
@@ -203,7 +217,7 @@ impl Client {
         let mut rows = Vec::new();
         let mut after = String::new();
         for _ in 0..MAX_PAGES {
-            let page: Page<T> = self.get(&format!("{path}?page_size={PAGE_SIZE}{query}{after}"), 0)?;
+            let page: Page<T> = self.get(&format!("{path}?page_size={PAGE_SIZE}{query}{after}"))?;
             rows.extend(page.items);
             match page.next {
                 Some(next) => after = format!("&cursor={}", segment(&next)),

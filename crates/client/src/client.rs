@@ -1,256 +1,136 @@
-//! The connection to a server, and the one way in which every call is made.
+//! The way to the servers: any of them may be asked, and the one that answers is asked next time, too.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use ureq::http::{Method, Request, Response, Uri};
-use ureq::{Agent, Body, Proxy, Timeout};
+use crate::Error;
+use crate::server::{Answer, Call, Server};
 
-use crate::{Error, Expected, Problem};
-
-/// How long a connection may take to come about.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take beyond what the call itself asks the server to wait, unless the caller says.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// The longest answer that is read: a full page of 1,000 rows with room to spare.
-const MAX_ANSWER_BYTES: u64 = 16 << 20;
-/// Everything but what RFC 3986 calls unreserved: a name with slashes stays one segment of the path.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// Servers of one client: each gets its share of a call's time, and a log has hardly more nodes.
+const MAX_SERVERS: usize = 8;
 
-/// A client of one server. Cheap to clone; clones share their connections.
+/// A client of the server or servers of one log. Cheap to clone; clones share their connections, and which
+/// server they ask.
 #[derive(Debug, Clone)]
 pub struct Client {
-    agent: Agent,
-    url: String,
+    servers: Arc<Servers>,
     token: Option<String>,
     timeout: Duration,
 }
 
-/// The answer to a call, before it is read: its status and, of a success, the body.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    url: String,
-    body: Vec<u8>,
+#[derive(Debug)]
+struct Servers {
+    all: Vec<Server>,
+    /// The place of the one that is asked first.
+    current: AtomicUsize,
+}
+
+/// What becomes of a call of which it is not known whether a server did it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Another server is asked: doing it twice is as good as once.
+    Safe,
+    /// The caller is told.
+    Never,
 }
 
 impl Client {
-    /// A client of the server at `url` (`http://HOST:PORT` or `https://HOST:PORT`), with an access token
-    /// where the server wants one. Nothing is sent yet. Certificates are checked against the system's
-    /// trust store (`SSL_CERT_FILE` names another).
+    /// A client of the server at `urls` (`http://HOST:PORT` or `https://HOST:PORT`), or of several that share
+    /// their log, separated by commas; with an access token where they want one. Nothing is sent yet.
+    /// Certificates are checked against the system's trust store (`SSL_CERT_FILE` names another).
+    ///
+    /// A server that cannot be reached, or answers 502 to 504, is left for the next one. A call is made again
+    /// only where nothing can have come of it, or where twice is as good as once: those that read, and those
+    /// about leases and tickets, which have ids.
     ///
     /// # Errors
     /// [`Error::InvalidUrl`].
-    pub fn new(url: &str, token: Option<&str>) -> Result<Client, Error> {
-        let invalid = |reason: &str| Error::InvalidUrl { url: url.to_owned(), reason: reason.to_owned() };
-        let base = url.trim_end_matches('/');
-        let uri: Uri = base.parse().map_err(|e| invalid(&format!("{e}")))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(invalid("it does not begin with http:// or https://"));
+    pub fn new(urls: &str, token: Option<&str>) -> Result<Client, Error> {
+        let invalid = |reason: String| Error::InvalidUrl { url: urls.to_owned(), reason };
+        let parts: Vec<&str> = urls.split(',').map(str::trim).collect();
+        if parts.len() > MAX_SERVERS {
+            return Err(invalid(format!(
+                "it names {} servers, and at most {MAX_SERVERS} may be",
+                parts.len()
+            )));
         }
-        let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
-            return Err(invalid("it names no host"));
-        };
+        if parts.len() > 1 && parts.contains(&"") {
+            return Err(invalid("an address is missing beside one of its commas".to_owned()));
+        }
         if token.is_some_and(|token| token.bytes().any(|b| !b.is_ascii_graphic())) {
-            return Err(invalid("the token for it has a space or a sign that no token has"));
+            return Err(invalid("the token for it has a space or a sign that no token has".to_owned()));
         }
-        let tls = ureq::tls::TlsConfig::builder()
-            .root_certs(ureq::tls::RootCerts::PlatformVerifier)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .user_agent(concat!("admit/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .tls_config(tls)
-            // A proxy for the way out is none to this machine itself.
-            .proxy(if is_loopback(host) { None } else { Proxy::try_from_env() })
-            .build();
-        let token = token.map(str::to_owned);
-        Ok(Client { agent: config.new_agent(), url: base.to_owned(), token, timeout: ANSWER_TIMEOUT })
+        let all = parts.into_iter().map(Server::new).collect::<Result<_, _>>()?;
+        let servers = Arc::new(Servers { all, current: AtomicUsize::new(0) });
+        Ok(Client { servers, token: token.map(str::to_owned), timeout: ANSWER_TIMEOUT })
     }
 
     /// The same client, over the same connections, that gives up sooner or later: an answer may take
-    /// `timeout` beyond what the call itself asks the server to wait.
+    /// `timeout` beyond what the call itself asks the server to wait, however many servers are asked.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Client {
         Client { timeout, ..self.clone() }
     }
 
-    /// The server's address, without a slash at its end.
+    /// The address of the server that is asked first, without a slash at its end.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        &self.servers.all[self.servers.current.load(Relaxed)].url
     }
 
-    /// Makes a call that the server may take `wait_ms` to answer. `path` starts with a slash and is
-    /// encoded already.
-    pub(crate) fn call<B: Serialize>(
+    /// Makes a call that a server may take `wait_ms` to answer, through one server after the other until one
+    /// answers, each at most once. `call` makes it for as many milliseconds as are left of the wait.
+    pub(crate) fn call<'a>(
         &self,
-        method: Method,
-        path: &str,
-        body: Option<&B>,
-        expected: Option<Expected<'_>>,
         wait_ms: u64,
+        repeat: Repeat,
+        call: impl Fn(u64) -> Call<'a>,
     ) -> Result<Answer, Error> {
-        let away = |error: ureq::Error| self.away(&error);
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        request = match expected {
-            None => request,
-            Some(Expected::Absent) => request.header("if-none-match", "*"),
-            Some(Expected::Is(limit)) => request.header("if-match", &*limit.etag),
-        };
-        let bytes = match body {
-            None => Vec::new(),
-            Some(body) => {
-                request = request.header("content-type", "application/json");
-                serde_json::to_vec(body).map_err(|e| self.unexpected(0, &e))?
+        let Servers { all, current } = &*self.servers;
+        let (begun, wait, first) = (Instant::now(), Duration::from_millis(wait_ms), current.load(Relaxed));
+        let (mut tried, mut may_be_done, mut said) = (0, false, None::<Error>);
+        loop {
+            let wait_left = wait.saturating_sub(begun.elapsed());
+            let slack = (wait + self.timeout).saturating_sub(begun.elapsed() + wait_left);
+            // Who does not answer must leave time for those that are asked after it.
+            let share = match repeat {
+                Repeat::Safe => slack / u32::try_from(all.len() - tried).unwrap_or(u32::MAX),
+                Repeat::Never => slack,
+            };
+            let at = (first + tried) % all.len();
+            let wait_left_ms = u64::try_from(wait_left.as_millis()).unwrap_or(u64::MAX).max(wait_ms.min(1));
+            let failed = match all[at].send(call(wait_left_ms), self.token.as_deref(), wait_left + share) {
+                Err(failed) if is_for_another(&failed.error) => failed,
+                answer => {
+                    current.store(at, Relaxed);
+                    return answer.map_err(|failed| failed.error);
+                }
+            };
+            // Unless another thread has found one that answers meanwhile.
+            let _ = current.compare_exchange(at, (at + 1) % all.len(), Relaxed, Relaxed);
+            tried += 1;
+            may_be_done |= failed.may_be_done;
+            let error = match said {
+                None => failed.error,
+                Some(before) => before.nor(failed.error),
+            };
+            // What waits there has an end of its own, which is past.
+            let is_over = wait_ms > 0 && may_be_done && begun.elapsed() >= wait;
+            let is_spent = begun.elapsed() >= wait + self.timeout;
+            if tried == all.len() || is_over || is_spent || may_be_done && repeat == Repeat::Never {
+                return Err(error);
             }
-        };
-        let timeout = self.timeout + Duration::from_millis(wait_ms);
-        let response = if bytes.is_empty() {
-            let request = request.body(()).map_err(|e| away(e.into()))?;
-            self.agent.run(self.agent.configure_request(request).timeout_global(Some(timeout)).build())
-        } else {
-            let request = request.body(bytes).map_err(|e| away(e.into()))?;
-            self.agent.run(self.agent.configure_request(request).timeout_global(Some(timeout)).build())
-        };
-        self.answer(response.map_err(away)?)
-    }
-
-    /// Reads an answer; a refusal becomes an error.
-    fn answer(&self, mut response: Response<Body>) -> Result<Answer, Error> {
-        let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
-        let body = match body {
-            Ok(body) => body,
-            Err(ureq::Error::BodyExceedsLimit(_)) => {
-                return Err(self.unexpected(status, &"the answer is too long"));
-            }
-            Err(e) => return Err(self.away(&e)),
-        };
-        if (200..300).contains(&status) {
-            return Ok(Answer { status, url: self.url.clone(), body });
-        }
-        match serde_json::from_slice::<Problem>(&body) {
-            Ok(mut problem) if !problem.kind.is_empty() => {
-                problem.status = status;
-                Err(Error::Problem(Box::new(problem)))
-            }
-            _ => Err(self.unexpected(status, &"it gives no reason")),
+            said = Some(error);
         }
     }
-
-    fn away(&self, error: &ureq::Error) -> Error {
-        let url = self.url.clone();
-        match setup(error, self.url.starts_with("https")) {
-            Some(reason) => Error::Setup { url, reason },
-            None => Error::Unreachable { url, reason: plain(error), connected: had_connection(error) },
-        }
-    }
-
-    fn unexpected(&self, status: u16, reason: &dyn std::fmt::Display) -> Error {
-        Error::Unexpected { url: self.url.clone(), status, reason: reason.to_string() }
-    }
 }
 
-impl Answer {
-    /// The body as data.
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|e| Error::Unexpected {
-            url: self.url.clone(),
-            status: self.status,
-            reason: e.to_string(),
-        })
-    }
-}
-
-/// A name or a key as one segment of a path, or as a value of a query.
-pub(crate) fn segment(name: &str) -> String {
-    utf8_percent_encode(name, SEGMENT).to_string()
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-}
-
-/// Whether there was a connection that worked before it failed.
-fn had_connection(error: &ureq::Error) -> bool {
-    match error {
-        ureq::Error::Io(e) => matches!(
-            e.kind(),
-            ErrorKind::ConnectionReset
-                | ErrorKind::ConnectionAborted
-                | ErrorKind::BrokenPipe
-                | ErrorKind::UnexpectedEof
-                | ErrorKind::TimedOut
-        ),
-        ureq::Error::Timeout(which) => !matches!(which, Timeout::Connect | Timeout::Resolve),
-        // An answer was cut off.
-        ureq::Error::Protocol(_) => true,
-        _ => false,
-    }
-}
-
-/// What is wrong where trying again changes nothing, and the way out.
-fn setup(error: &ureq::Error, is_https: bool) -> Option<String> {
-    match error {
-        ureq::Error::Rustls(e) => Some(tls(e)),
-        ureq::Error::Io(e) => e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(tls),
-        ureq::Error::Tls(what) => Some(format!("TLS: {what}")),
-        ureq::Error::Pem(e) => Some(format!("the certificates to trust cannot be read: {e}")),
-        ureq::Error::BadUri(what) => Some(format!("it is no address: {what}")),
-        ureq::Error::InvalidProxyUrl => Some("the proxy's address (HTTP_PROXY ...) is none".to_owned()),
-        // The first bytes of an answer in TLS are no line of HTTP.
-        ureq::Error::Protocol(e) if !is_https => {
-            Some(format!("it does not answer in HTTP ({e}); does it want https://?"))
-        }
-        _ => None,
-    }
-}
-
-/// What is wrong with TLS, and the way out.
-fn tls(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Bad;
-    let trust = "SSL_CERT_FILE=FILE.pem names certificates to trust";
-    match error {
-        rustls::Error::InvalidCertificate(bad) => match bad {
-            Bad::UnknownIssuer => {
-                format!("nobody who is trusted has signed its certificate; {trust}")
-            }
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-                "its certificate is for another host; use the name that it is for".to_owned()
-            }
-            Bad::Expired | Bad::ExpiredContext { .. } => "its certificate has expired".to_owned(),
-            // Libraries wrap this one, and say only its name.
-            other if format!("{other:?}").contains("CaUsedAsEndEntity") => format!(
-                "its certificate is an authority's own, not a server's (make one with \
-                 `-addext basicConstraints=critical,CA:FALSE`); {trust}"
-            ),
-            other => format!("its certificate is not accepted: {other}; {trust}"),
-        },
-        rustls::Error::InvalidMessage(_) => "it does not answer in TLS; does it want http://?".to_owned(),
-        other => format!("TLS: {other}"),
-    }
-}
-
-/// What the network said, without the library's prefixes.
-fn plain(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Io(e) if e.kind() == ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        ureq::Error::Io(e) => e.to_string(),
-        ureq::Error::HostNotFound => "no host of that name".to_owned(),
-        ureq::Error::Timeout(_) => "it took too long".to_owned(),
-        other => other.to_string(),
-    }
+/// Whether another server may answer where one said this.
+fn is_for_another(error: &Error) -> bool {
+    error.is_away() || matches!(error, Error::Setup { .. })
 }
 
 #[cfg(test)]
@@ -258,36 +138,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_checked_before_it_is_used() {
-        let check = |url: &str, expect: bool| assert_eq!(Client::new(url, None).is_ok(), expect, "{url}");
-        check("http://127.0.0.1:7070", true);
-        check("http://127.0.0.1:7070/", true);
-        check("https://admit.example", true);
-        check("http://[::1]:7070", true);
-        check("127.0.0.1:7070", false);
-        check("ftp://host", false);
-        check("http://", false);
-        check("", false);
-    }
-
-    #[test]
-    fn a_name_stays_one_segment() {
-        let check = |name: &str, expect: &str| assert_eq!(segment(name), expect);
-        check("openai", "openai");
-        check("windmill/main/script", "windmill%2Fmain%2Fscript");
-        check("tag:x y?z#", "tag%3Ax%20y%3Fz%23");
-        check("über", "%C3%BCber");
-    }
-
-    #[test]
-    fn a_server_that_is_away_is_told_from_one_that_refuses() {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let client = Client::new(&format!("http://127.0.0.1:{port}"), None).unwrap();
-        let error = client.release(uuid::Uuid::nil()).unwrap_err();
-        assert!(
-            matches!(&error, Error::Unreachable { reason, .. } if reason == "connection refused"),
-            "{error}"
-        );
-        assert!(error.is_away());
+    fn several_addresses_are_separated_by_commas_and_each_is_checked() {
+        let check = |urls: &str, expect: Result<usize, &str>| match (Client::new(urls, None), expect) {
+            (Ok(client), Ok(count)) => assert_eq!(client.servers.all.len(), count, "{urls}"),
+            (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{urls}: {error}"),
+            (given, _) => panic!("{urls}: {given:?}"),
+        };
+        check("http://a:1", Ok(1));
+        check("http://a:1,https://b:2, http://c:3/", Ok(3));
+        check("http://a:1,b:2", Err("'b:2' is not an address of a server"));
+        check("http://a:1 http://b:2", Err("'http://a:1 http://b:2' is not"));
+        check("http://a:1,", Err("missing beside one of its commas"));
+        check(&["http://a:1"; 9].join(","), Err("it names 9 servers, and at most 8 may be"));
     }
 }

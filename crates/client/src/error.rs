@@ -28,8 +28,9 @@ pub enum Error {
         /// What is wrong, and the way out.
         reason: String,
     },
-    /// No answer came: nobody listens there, the network is down, the server went away in between. Whether
-    /// the call took effect is not known; every call may be repeated.
+    /// No answer came: nobody listens there, the network is down, the server went away in between; of several
+    /// servers, none answered. Whether the call took effect is not known; those about leases and tickets may be
+    /// repeated with the same id.
     #[error("no answer from {url}: {reason}")]
     Unreachable {
         /// The server's address.
@@ -62,6 +63,27 @@ impl Error {
             Error::Problem(problem) => Some(problem.status),
             Error::Unexpected { status, .. } => Some(*status),
             Error::InvalidUrl { .. } | Error::Setup { .. } | Error::Unreachable { .. } => None,
+        }
+    }
+
+    /// What is said where neither of two servers could do it: what comes nearest to an answer.
+    pub(crate) fn nor(self, later: Error) -> Error {
+        use Error::{Setup, Unreachable};
+        match (self, later) {
+            (
+                Unreachable { url, reason, connected },
+                Unreachable { url: other, reason: why, connected: too },
+            ) => Unreachable {
+                url,
+                reason: format!("{reason}; nor from {other}: {why}"),
+                connected: connected || too,
+            },
+            (Unreachable { url, reason, connected }, Setup { url: other, reason: why })
+            | (Setup { url: other, reason: why }, Unreachable { url, reason, connected }) => {
+                Unreachable { url, reason: format!("{reason}; nor from {other}: {why}"), connected }
+            }
+            (answer, Unreachable { .. } | Setup { .. }) => answer,
+            (_, later) => later,
         }
     }
 

@@ -17,6 +17,7 @@
 mod calls;
 mod client;
 mod error;
+mod server;
 mod types;
 
 pub use client::Client;

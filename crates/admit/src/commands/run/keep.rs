@@ -16,8 +16,9 @@ use super::Held;
 use super::child::Job;
 use crate::output::note;
 
-/// A lease is renewed when this part of its time to live has passed: two more attempts fit before its end.
-const RENEW_AFTER: u32 = 3;
+/// A lease is renewed when this part of its time to live has passed: two more attempts fit before its end, and
+/// each may ask every server.
+pub const RENEW_AFTER: u32 = 3;
 /// The pause after a renewal that failed, where the time to live leaves room for it.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// The part of the time to live before whose end the command is told to stop (SIGTERM).

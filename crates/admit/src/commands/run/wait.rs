@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::child::Job;
+use super::keep::RENEW_AFTER;
 use super::watch::Watch;
 use super::{Args, Held};
 use crate::exit::Failure;
@@ -81,11 +82,12 @@ impl Wait<'_> {
     fn held(&self, client: &Client, acquired: Acquired) -> Result<Option<Held>, Error> {
         let Acquired::Granted(lease) = acquired else { return Ok(None) };
         let ttl = Duration::from_millis(self.args.ttl);
-        let deadline = if self.away_since.is_none() {
-            // The request arrived after it was sent, and the server says how long it waited from there.
-            self.sent + Duration::from_millis(lease.waited_ms) + ttl
+        // The request arrived after it was sent, and the server says how long it waited from there.
+        let granted = self.sent + Duration::from_millis(lease.waited_ms).min(self.sent.elapsed());
+        let deadline = if self.away_since.is_none() && granted.elapsed() < ttl / RENEW_AFTER {
+            granted + ttl
         } else {
-            // Which of our requests arrived is not known, but a renewal tells.
+            // Which of several requests arrived is not known, maybe through another server, but a renewal tells.
             let sent = Instant::now();
             client.renew(lease.id, None)?;
             sent + ttl
