@@ -207,18 +207,22 @@ fn a_paused_holder_whose_place_nobody_took_goes_on() {
 fn who_may_not_is_told_so() {
     let schema = Schema::new();
     let postgres = schema.postgres;
+    let of_nobody = postgres.url("of_nobody").replace("admit@", "nobody@");
+    let create = "run CREATE SCHEMA \"of_nobody\" AUTHORIZATION \"nobody\",";
+    let hand_over = "ALTER SCHEMA \"of_nobody\" OWNER TO \"nobody\"";
     for (sql, url, expected) in [
         ("SELECT 1", postgres.url("x").replace("/postgres?", "/nowhere?"), "\"nowhere\" does not exist"),
-        (
-            "CREATE ROLE nobody LOGIN",
-            postgres.url("of_nobody").replace("admit@", "nobody@"),
-            "permission denied",
-        ),
+        ("CREATE ROLE nobody LOGIN", of_nobody.clone(), create),
+        ("CREATE SCHEMA of_nobody", of_nobody.clone(), hand_over),
     ] {
         postgres.sql("public", sql);
         let error = PostgresStore::open(PostgresConfig::parse(&url).unwrap(), info(1), &[]).err().unwrap();
-        assert!(matches!(error, Error::Fatal(_)) && error.to_string().contains(expected), "{error}");
+        assert!(matches!(error, Error::Fatal(_) | Error::Refused(_)), "{error:?}");
+        assert!(error.to_string().contains(expected), "{error}");
     }
+    postgres.sql("public", "ALTER SCHEMA of_nobody OWNER TO nobody");
+    let config = PostgresConfig::parse(&of_nobody).unwrap();
+    assert!(PostgresStore::open(config, info(1), &[]).is_ok(), "the way out is one");
 }
 
 /// Appends records, and gives their heads.

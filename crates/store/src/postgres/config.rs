@@ -98,8 +98,17 @@ impl PostgresConfig {
 
     /// The name of our schema as it stands in a statement.
     pub(super) fn quoted_schema(&self) -> String {
-        format!("\"{}\"", self.schema.replace('"', "\"\""))
+        quoted(&self.schema)
     }
+
+    /// The name of our role as it stands in a statement; none: the URL names none.
+    pub(super) fn quoted_role(&self) -> Option<String> {
+        self.connect.get_user().map(quoted)
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn pool_mode(value: &str) -> Result<SessionPath, Error> {

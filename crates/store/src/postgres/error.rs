@@ -82,6 +82,11 @@ impl Failure {
         }
     }
 
+    /// Whether our role lacks a right.
+    pub fn is_for_want_of_a_right(&self) -> bool {
+        self.told().is_some_and(|told| *told.code() == SqlState::INSUFFICIENT_PRIVILEGE)
+    }
+
     /// Before anything is committed.
     pub fn outside_commit(self) -> Error {
         match self {
@@ -156,7 +161,9 @@ fn by_code(told: &DbError) -> Error {
     } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
         Error::Unavailable(format!("the database is read-only: {reason}"))
     } else if *code == SqlState::LOCK_NOT_AVAILABLE {
-        Error::Unavailable(format!("another node holds the log for too long: {reason}"))
+        Error::Unavailable(format!(
+            "the log is locked for too long, by another node or somebody else: {reason}"
+        ))
     } else if [SqlState::DATA_CORRUPTED, SqlState::INDEX_CORRUPTED].contains(code) {
         Error::Fatal(reason)
     } else {

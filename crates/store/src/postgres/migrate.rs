@@ -57,7 +57,8 @@ async fn versions(session: &Session, config: &PostgresConfig) -> Result<HashMap<
     if !is_there(session, config).await? {
         let asked = "SELECT 1 FROM information_schema.schemata WHERE schema_name = $1";
         if session.query(asked, &[(&schema, Type::TEXT)]).await?.is_empty() {
-            session.script(&format!("CREATE SCHEMA IF NOT EXISTS {}", config.quoted_schema())).await?;
+            let create = format!("CREATE SCHEMA IF NOT EXISTS {}", config.quoted_schema());
+            session.script(&create).await.map_err(|failure| with_way_out(failure, config))?;
         }
         session.begin("").await?;
         let created = session
@@ -76,6 +77,23 @@ async fn versions(session: &Session, config: &PostgresConfig) -> Result<HashMap<
     let all = undo(session, all).await?;
     session.script("COMMIT").await?;
     Ok(all.into_iter().collect())
+}
+
+/// A role that may not create its schema is told what an administrator can do about it.
+fn with_way_out(failure: Failure, config: &PostgresConfig) -> Failure {
+    if !failure.is_for_want_of_a_right() {
+        return failure;
+    }
+    let (schema, role) = (config.quoted_schema(), config.quoted_role());
+    let role = role.as_deref().unwrap_or("ROLE");
+    let refused = |reason: String| {
+        Error::Refused(format!(
+            "{reason}: this role has no schema {schema} and may not create it; let an administrator run \
+             CREATE SCHEMA {schema} AUTHORIZATION {role}, or, if another role has it, \
+             ALTER SCHEMA {schema} OWNER TO {role}"
+        ))
+    };
+    Failure::Store(failure.in_statement(refused))
 }
 
 /// Whether there is anything of ours.
