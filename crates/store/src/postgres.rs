@@ -55,6 +55,8 @@ pub struct PostgresStore {
     info: NodeInfo,
     link: Option<Link>,
     begun: Option<(Begun, Instant)>,
+    /// The last record that this node wrote and knows to be on disk.
+    written: Option<Head>,
     /// The last record that was seen before it was known to be on disk.
     unflushed: Option<Head>,
     /// The state is known to come from a copy: the epoch is about to rise.
@@ -106,6 +108,7 @@ impl PostgresStore {
             info,
             link: Some(link),
             begun: None,
+            written: None,
             unflushed: None,
             is_known_copy: false,
             snapshot_seq: 0,
@@ -209,8 +212,8 @@ impl PostgresStore {
         });
         match result {
             Ok(end) => {
-                self.is_known_copy &= end.home == begun.end.home;
-                self.unflushed = None;
+                self.is_known_copy &= record.epoch == begun.end.head.epoch;
+                (self.written, self.unflushed) = (Some(end.head), None);
                 self.note_applied(end.head.seq);
                 Ok(())
             }
@@ -223,7 +226,11 @@ impl PostgresStore {
 
     /// What was read from the log is its caller's, though perhaps not on disk.
     fn note_seen(&mut self, end: &End, has_news: bool) {
-        self.unflushed = end.unflushed().filter(|_| has_news || self.unflushed.is_some());
+        match end.unflushed() {
+            None => self.unflushed = None,
+            Some(head) if has_news || self.unflushed.is_some() => self.unflushed = Some(head),
+            Some(_) => {}
+        }
     }
 
     /// Returns when all that was seen is on disk.
@@ -248,10 +255,13 @@ impl Link {
         let answer = session.query("SELECT CAST(CAST('log_head' AS regclass) AS oid)", &[]).await?;
         session.script("COMMIT").await?;
         let table: Option<u32> = answer.first().map(|row| row.try_get(0)).transpose()?;
-        // ... and the system another timeline after recovery to a point in time or a failover; where a database
-        // does not tell, restoring it has to be told to us.
-        let sql = "SELECT CAST(s.system_identifier AS TEXT) || '/' || CAST(c.timeline_id AS TEXT)
-            FROM pg_control_system() s, pg_control_checkpoint() c";
+        // ... and the system another timeline after recovery to a point in time or a failover (what was promoted
+        // writes in it before its control file says so); where a database does not tell, restoring it has to be
+        // told to us.
+        let sql = "SELECT CAST(s.system_identifier AS TEXT) || '/' || CAST(CASE WHEN pg_is_in_recovery()
+                THEN c.timeline_id
+                ELSE CAST(CAST('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8) AS bit(32)) AS INTEGER)
+            END AS TEXT) FROM pg_control_system() s, pg_control_checkpoint() c";
         let system: Option<String> = match session.query(sql, &[]).await {
             Ok(answer) => answer.first().map(|row| row.try_get(0)).transpose()?,
             Err(failure) if failure.ends_the_connection() => return Err(failure),
@@ -276,9 +286,17 @@ impl Store for PostgresStore {
     }
 
     fn is_copy(&mut self) -> Result<bool, Error> {
+        let written = self.written;
         let is_copy = self.transact("READ ONLY", async |link| {
-            let home = log::end(&link.session).await?.home;
-            Ok(!home.is_empty() && home != link.home)
+            let end = log::end(&link.session).await?;
+            if !end.home.is_empty() && end.home != link.home {
+                return Ok(true);
+            }
+            // The same database, but put back to an earlier moment while this node ran.
+            match written {
+                Some(written) => log::has_lost(&link.session, &end, &written).await,
+                None => Ok(false),
+            }
         })?;
         self.is_known_copy = is_copy;
         Ok(is_copy)

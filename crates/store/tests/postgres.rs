@@ -116,7 +116,73 @@ fn a_log_that_does_not_go_on_from_what_was_there_is_told() {
     schema.postgres.sql(&schema.name, "DELETE FROM log WHERE seq < 5");
     check(heads[1], "3 is gone");
     schema.postgres.sql(&schema.name, "DELETE FROM log");
-    check(heads[1], "records 3 to 10 are gone");
+    assert_eq!(other.begin(&heads[1]).unwrap_err(), Error::Behind);
+    let error = other.missed(&heads[1]).unwrap_err();
+    assert!(
+        matches!(&error, Error::Rewritten(reason) if reason.contains("records 3 to 10 are gone")),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_a_paused_reader_could_not_take_is_not_sent_to_who_has_the_lock() {
+    let schema = Schema::new();
+    let (mut one, mut other) = (schema.open_as(1, &[]).unwrap(), schema.open_as(2, &[]).unwrap());
+    let mut head = Head::default();
+    for (bytes, expected) in [(60 << 10, Ok(1)), (70 << 10, Err(Error::Behind))] {
+        let before = head;
+        one.begin(&before).unwrap();
+        let record =
+            Record::after(&before, uuid::Uuid::from_u128(bytes as u128), 0, 1, 1, None, vec![0; bytes]);
+        one.commit(&record, &[]).unwrap();
+        assert_eq!(other.begin(&before).map(|begin| begin.missed.len()), expected, "{bytes} bytes");
+        other.rollback();
+        assert_eq!(other.missed(&before).unwrap().len(), 1);
+        head = record.head();
+    }
+}
+
+#[test]
+fn a_log_that_was_put_back_under_its_nodes_is_a_copy() {
+    let schema = Schema::new();
+    let (mut one, mut other) = (schema.open_as(1, &[]).unwrap(), schema.open_as(2, &[]).unwrap());
+    let heads = append(&mut one, 3);
+    one.missed(&heads[1]).unwrap();
+    let put_back = format!(
+        "DELETE FROM log WHERE seq > 2; UPDATE log_head SET seq = 2, durable_seq = 2, checksum = {}",
+        heads[1].checksum.cast_signed()
+    );
+    schema.postgres.sql(&schema.name, &put_back);
+    assert!(one.is_copy().unwrap());
+    // Who never saw the end has lost nothing; what others write in its place does not hide it.
+    assert!(!other.is_copy().unwrap());
+    other.begin(&heads[1]).unwrap();
+    other.commit(&own(&heads[1]), &[]).unwrap();
+    assert!(one.is_copy().unwrap());
+    let end = one.head().unwrap();
+    assert!(one.is_copy().unwrap(), "until the epoch rises");
+    one.begin(&end).unwrap();
+    one.commit(&Record::after(&end, uuid::Uuid::from_u128(4), 1, 9, 1, None, vec![0]), &[]).unwrap();
+    assert!(!one.is_copy().unwrap());
+    assert!(!other.is_copy().unwrap(), "the epoch has risen for it, too");
+}
+
+#[test]
+fn what_was_promoted_is_another_database_at_once() {
+    let postgres = Postgres::start("");
+    let url = postgres.url("admit");
+    let open = || PostgresStore::open(PostgresConfig::parse(&url).unwrap(), info(1), &[]).unwrap();
+    let mut store = open();
+    let head = append(&mut store, 1)[0];
+    postgres.stop("fast");
+    std::fs::write(postgres.socket().with_file_name("data").join("standby.signal"), "").unwrap();
+    postgres.start_again("");
+    assert!(store.begin(&head).unwrap_err().to_string().contains("read-only"));
+    postgres.sql("admit", "SELECT pg_promote()");
+    let error = store.begin(&head).unwrap_err();
+    assert!(matches!(&error, Error::Rewritten(reason) if reason.contains("failed over")), "{error}");
+    assert!(store.is_copy().unwrap());
+    assert!(open().is_copy().unwrap());
 }
 
 #[test]

@@ -61,11 +61,14 @@ impl Failure {
         }
     }
 
-    /// Whether the connection cannot be used any more.
+    /// Whether the connection cannot be used any more, or another one may be better: one that is read-only stays so
+    /// when the database is no more.
     pub fn ends_the_connection(&self) -> bool {
         match self {
             Failure::Database(error) => {
-                let fatal = self.told().is_some_and(|told| told.severity() != "ERROR");
+                let fatal = self.told().is_some_and(|told| {
+                    told.severity() != "ERROR" || *told.code() == SqlState::READ_ONLY_SQL_TRANSACTION
+                });
                 fatal || error.is_closed() || is_broken(error)
             }
             Failure::TimedOut | Failure::Lost => true,

@@ -44,6 +44,9 @@ INSERT INTO log_head (id, seq, checksum, epoch, time_ms, position, format, home,
 
 /// Missed records that are read while the log is locked: what others add between two batches, with room.
 const MAX_MISSED: usize = 64;
+/// Bytes of their payloads: what a connection takes even if its reader is paused. Were the database to wait until
+/// it can send more, no time limit of its own would end that, and the log would stay locked.
+const MAX_MISSED_BYTES: i64 = 64 << 10;
 /// Records that are read at a time without the lock.
 const PAGE_RECORDS: usize = 64;
 /// Records that one call of `truncate` looks at: a transaction that nobody notices.
@@ -64,7 +67,8 @@ const CLOCK_AND_MISSED: &str = "
         CAST(NULL AS BIGINT) AS state_digest, CAST(NULL AS BYTEA) AS payload
     UNION ALL
     (SELECT seq, batch, epoch, time_ms, format, prev_checksum, checksum, state_digest, payload
-        FROM log WHERE seq > $1 ORDER BY seq LIMIT $2)";
+        FROM log WHERE seq > $1 AND position - COALESCE((SELECT position FROM log WHERE seq = $1), 0) <= $3
+        ORDER BY seq LIMIT $2)";
 const INSERT: &str =
     "INSERT INTO log (seq, batch, epoch, time_ms, format, prev_checksum, checksum, state_digest,
     position, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
@@ -113,7 +117,7 @@ impl Statements {
         move_head[5] = Type::TEXT;
         Ok(Statements {
             lock: session.prepare(LOCK, &[]).await?,
-            missed: session.prepare(CLOCK_AND_MISSED, &numbers(2)).await?,
+            missed: session.prepare(CLOCK_AND_MISSED, &numbers(3)).await?,
             insert: session.prepare(INSERT, &insert).await?,
             move_head: session.prepare(MOVE_HEAD, &move_head).await?,
             head: session.prepare(HEAD, &[]).await?,
@@ -208,7 +212,8 @@ pub(super) async fn begin(
     applied: &Head,
 ) -> Result<Begun, Failure> {
     let (after, limit) = (signed(applied.seq), MAX_MISSED.cast_signed() as i64 + 1);
-    let missed_params = [(&after as _, Type::INT8), (&limit as _, Type::INT8)];
+    let missed_params =
+        [(&after as _, Type::INT8), (&limit as _, Type::INT8), (&MAX_MISSED_BYTES as _, Type::INT8)];
     let (begun, locked, missed) = tokio::join!(
         biased;
         session.begin("ISOLATION LEVEL READ COMMITTED"),
@@ -224,11 +229,23 @@ pub(super) async fn begin(
             Some(_) => records.push(record(row)?),
         }
     }
-    follows(&records, applied, &end.head)?;
-    if records.last().is_some_and(|last| last.seq < end.head.seq) {
+    // More than is read here, or gone: reading without the lock tells which.
+    if end.head.seq > records.last().map_or(applied.seq, |last| last.seq) {
         return Err(Error::Behind.into());
     }
+    follows(&records, applied, &end.head)?;
     Ok(Begun { end, now_ms, others_write: !records.is_empty(), missed: records })
+}
+
+/// Whether a record that was on disk is in the log no more, and the epoch has not risen for that. One that is too
+/// old to be kept does not count.
+pub(super) async fn has_lost(session: &Session, end: &End, written: &Head) -> Result<bool, Failure> {
+    if end.head.epoch > written.epoch || end.head.seq < written.seq {
+        return Ok(end.head.epoch <= written.epoch);
+    }
+    let sql = "SELECT checksum FROM log WHERE seq = $1";
+    let there = session.query(sql, &[(&signed(written.seq), Type::INT8)]).await?;
+    there.first().map_or(Ok(false), |row| Ok(number(row, 0)? != written.checksum))
 }
 
 /// Whether these records, or the head where there are none, come after what was applied.
