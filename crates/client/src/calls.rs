@@ -23,7 +23,7 @@ impl Client {
     /// # Errors
     /// A request that is not admitted is an [`Error::Problem`] with status 429 that names who holds.
     pub fn acquire(&self, request: &Acquire) -> Result<Acquired, Error> {
-        let answer = self.call(request.wait_ms, Repeat::Safe, |wait_ms| {
+        let answer = self.call(request.wait_ms, Repeat::UnlessPending, |wait_ms| {
             Call::new(Method::POST, "/api/v1/leases").body(&Acquire { wait_ms, ..request.clone() })
         })?;
         match answer.status {

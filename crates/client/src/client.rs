@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::server::{Answer, Call, Server};
+use crate::server::{Answer, Call, Effect, Server};
 
 /// How long an answer may take beyond what the call itself asks the server to wait, unless the caller says.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -28,13 +28,26 @@ struct Servers {
     current: AtomicUsize,
 }
 
-/// What becomes of a call of which it is not known whether a server did it.
+/// Which calls are made again through another server where the first may have done them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// Another server is asked: doing it twice is as good as once.
+    /// Those whose second time is as good as the first.
     Safe,
-    /// The caller is told.
+    /// Those that ask for a lease: the same id gives the same one. But a server that grants one to a caller who has
+    /// given up gives it back, so nobody gives up on one that may be about to.
+    UnlessPending,
+    /// None: the caller is told.
     Never,
+}
+
+impl Repeat {
+    fn allows(self, effect: Effect) -> bool {
+        match self {
+            Repeat::Safe => true,
+            Repeat::UnlessPending => effect < Effect::Pending,
+            Repeat::Never => effect == Effect::None,
+        }
+    }
 }
 
 impl Client {
@@ -44,7 +57,7 @@ impl Client {
     ///
     /// A server that cannot be reached, or answers 502 to 504, is left for the next one. A call is made again
     /// only where nothing can have come of it, or where twice is as good as once: those that read, and those
-    /// about leases and tickets, which have ids.
+    /// about leases and tickets, which have ids. Who asks for a lease does not leave a server that is slow.
     ///
     /// # Errors
     /// [`Error::InvalidUrl`].
@@ -81,6 +94,12 @@ impl Client {
         &self.servers.all[self.servers.current.load(Relaxed)].url
     }
 
+    /// How many servers it knows.
+    #[must_use]
+    pub fn servers(&self) -> usize {
+        self.servers.all.len()
+    }
+
     /// Makes a call that a server may take `wait_ms` to answer, through one server after the other until one
     /// answers, each at most once. `call` makes it for as many milliseconds as are left of the wait.
     pub(crate) fn call<'a>(
@@ -91,14 +110,14 @@ impl Client {
     ) -> Result<Answer, Error> {
         let Servers { all, current } = &*self.servers;
         let (begun, wait, first) = (Instant::now(), Duration::from_millis(wait_ms), current.load(Relaxed));
-        let (mut tried, mut may_be_done, mut said) = (0, false, None::<Error>);
+        let (mut tried, mut effect, mut said) = (0, Effect::None, None::<Error>);
         loop {
             let wait_left = wait.saturating_sub(begun.elapsed());
             let slack = (wait + self.timeout).saturating_sub(begun.elapsed() + wait_left);
             // Who does not answer must leave time for those that are asked after it.
             let share = match repeat {
                 Repeat::Safe => slack / u32::try_from(all.len() - tried).unwrap_or(u32::MAX),
-                Repeat::Never => slack,
+                Repeat::UnlessPending | Repeat::Never => slack,
             };
             let at = (first + tried) % all.len();
             let wait_left_ms = u64::try_from(wait_left.as_millis()).unwrap_or(u64::MAX).max(wait_ms.min(1));
@@ -112,15 +131,15 @@ impl Client {
             // Unless another thread has found one that answers meanwhile.
             let _ = current.compare_exchange(at, (at + 1) % all.len(), Relaxed, Relaxed);
             tried += 1;
-            may_be_done |= failed.may_be_done;
+            effect = effect.max(failed.effect);
             let error = match said {
                 None => failed.error,
                 Some(before) => before.nor(failed.error),
             };
             // What waits there has an end of its own, which is past.
-            let is_over = wait_ms > 0 && may_be_done && begun.elapsed() >= wait;
+            let is_over = wait_ms > 0 && effect > Effect::None && begun.elapsed() >= wait;
             let is_spent = begun.elapsed() >= wait + self.timeout;
-            if tried == all.len() || is_over || is_spent || may_be_done && repeat == Repeat::Never {
+            if tried == all.len() || is_over || is_spent || !repeat.allows(effect) {
                 return Err(error);
             }
             said = Some(error);

@@ -44,8 +44,18 @@ pub(crate) struct Answer {
 /// Why there is no answer, or what was refused.
 pub(crate) struct Failed {
     pub(crate) error: Error,
-    /// Whether the server may have done what it was asked.
-    pub(crate) may_be_done: bool,
+    pub(crate) effect: Effect,
+}
+
+/// What may have come of a call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Effect {
+    /// Nothing.
+    None,
+    /// It is done or not; the server has gone, or has answered.
+    Unknown,
+    /// The server may be about to do it.
+    Pending,
 }
 
 impl<'a> Call<'a> {
@@ -140,8 +150,11 @@ impl Server {
             Ok(mut problem) if !problem.kind.is_empty() => {
                 problem.status = status;
                 // Who has too much to do does nothing of it; of other refusals by 503 that is not certain.
-                let may_be_done = problem.slug() != "overloaded";
-                Err(Failed { error: Error::Problem(Box::new(problem)), may_be_done })
+                let effect = match problem.slug() {
+                    "overloaded" => Effect::None,
+                    _ => Effect::Unknown,
+                };
+                Err(Failed { error: Error::Problem(Box::new(problem)), effect })
             }
             _ => Err(self.unexpected(status, "it gives no reason")),
         }
@@ -153,12 +166,14 @@ impl Server {
             Some(reason) => Error::Setup { url, reason },
             None => Error::Unreachable { url, reason: plain(error), connected: had_connection(error) },
         };
-        Failed { error: told, may_be_done: !had_no_connection(error) }
+        Failed { error: told, effect: effect(error) }
     }
 
     fn unexpected(&self, status: u16, reason: &str) -> Failed {
         let error = Error::Unexpected { url: self.url.clone(), status, reason: reason.to_owned() };
-        Failed { error, may_be_done: true }
+        // A proxy that gave up waiting says this.
+        let effect = if status == 504 { Effect::Pending } else { Effect::Unknown };
+        Failed { error, effect }
     }
 }
 
@@ -201,16 +216,21 @@ fn had_connection(error: &ureq::Error) -> bool {
     }
 }
 
-/// Whether there certainly was no connection, so that nothing was sent.
-fn had_no_connection(error: &ureq::Error) -> bool {
+/// What may have come of a call that ended so.
+fn effect(error: &ureq::Error) -> Effect {
     match error {
-        ureq::Error::Io(e) => matches!(
-            e.kind(),
-            ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
-        ),
-        ureq::Error::Timeout(which) => matches!(which, Timeout::Connect | Timeout::Resolve),
-        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
-        _ => false,
+        ureq::Error::Io(e) => match e.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                Effect::None
+            }
+            ErrorKind::TimedOut => Effect::Pending,
+            _ => Effect::Unknown,
+        },
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => Effect::None,
+        ureq::Error::Timeout(_) => Effect::Pending,
+        _ => Effect::Unknown,
     }
 }
 

@@ -16,8 +16,7 @@ use super::Held;
 use super::child::Job;
 use crate::output::note;
 
-/// A lease is renewed when this part of its time to live has passed: two more attempts fit before its end, and
-/// each may ask every server.
+/// A lease is renewed when this part of its time to live has passed: two more attempts fit before its end.
 pub const RENEW_AFTER: u32 = 3;
 /// The pause after a renewal that failed, where the time to live leaves room for it.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -85,7 +84,10 @@ impl Keep {
             let Some(left) = last.checked_duration_since(sent).filter(|left| !left.is_zero()) else {
                 break Lost::Silence;
             };
-            match self.client.with_timeout(left.min(self.ttl / RENEW_AFTER)).renew(self.id, None) {
+            // Of several servers each gets its share, or of what is left where that is less.
+            let servers = u32::try_from(self.client.servers()).unwrap_or(u32::MAX);
+            let timeout = (self.ttl / RENEW_AFTER).saturating_mul(servers).min(left);
+            match self.client.with_timeout(timeout).renew(self.id, None) {
                 Ok(renewed) => {
                     self.deadline = sent + self.ttl;
                     self.guard();
