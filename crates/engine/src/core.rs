@@ -26,6 +26,9 @@ use crate::{Error, Stats};
 const DIGEST_EVERY: u64 = 1_000;
 /// How often an idle engine writes while somebody's time would be lost by a silence.
 const HEARTBEAT_MS: u64 = 2_000;
+/// When nobody could write for so long, the first who can says that it was an outage: renewals come every third of
+/// a time to live, which is a second at least, so a shorter one ends nobody who renews in time.
+const BLOCKED_MS: u64 = 500;
 const _: () = assert!(2 * HEARTBEAT_MS < OUTAGE_AFTER_MS);
 /// A node that has not seen the end of the log for longer is not one to ask.
 const MAX_LAG_MS: u64 = 2_000;
@@ -86,6 +89,8 @@ pub struct Core<S, C> {
     look_every_ms: Option<u64>,
     /// The batch has begun at this time of the database; nobody else appends until it ends.
     begun: Option<Option<DatabaseTime>>,
+    /// Since when nobody could write: a batch was to begin then, and none has come about since, here or elsewhere.
+    blocked_since_ms: Option<u64>,
     /// When to ask at the earliest whether the format may rise.
     no_format_before_ms: u64,
     /// The epoch has to rise with the next batch.
@@ -125,6 +130,7 @@ impl<S: Store, C: Clock> Core<S, C> {
             looks: 0,
             look_every_ms: None,
             begun: None,
+            blocked_since_ms: None,
             no_format_before_ms: 0,
             is_copy: false,
             opened_seq: None,
@@ -238,6 +244,13 @@ impl<S: Store, C: Clock> Core<S, C> {
     /// Whether the log ends where its only writer opened it, and so does not say yet that nobody could write.
     fn is_just_opened(&self) -> bool {
         self.opened_seq == Some(self.head.seq)
+    }
+
+    /// Whether nobody could write for so long that holders may have tried to renew in vain, though the log was not
+    /// silent for long.
+    fn was_blocked(&mut self) -> bool {
+        let mono_ms = self.clock.mono_ms();
+        self.blocked_since_ms.is_some_and(|since_ms| mono_ms.saturating_sub(since_ms) >= BLOCKED_MS)
     }
 
     /// The log's time: to speak of, not to decide by. None: no batch has read it yet.

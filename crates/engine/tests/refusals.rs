@@ -37,7 +37,7 @@ fn fill_the_disk_of(postgres: &Postgres, schema: &str, table: &str) {
     let found = postgres.sql(schema, &sql);
     let (size, file) = found.split_once('|').unwrap();
     assert_eq!(size, "0", "{table} has something there already");
-    postgres.sql(schema, &format!("COPY (SELECT 1) TO PROGRAM 'ln -sf /dev/full {file}'"));
+    postgres.sql(schema, &format!("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; ln -sf /dev/full {file}'"));
 }
 
 #[test]

@@ -343,16 +343,19 @@ impl Store for ModelStore {
         if !lock(&self.disk).is_shared {
             return Ok(Vec::new());
         }
+        let is_unflushed = self.is_unflushed;
         let missed = self.call(|disk| {
             let mut missed = disk.after(applied, PAGE_RECORDS)?;
             if disk.lie == Some(Lie::StaleReads) {
                 missed.clear();
             }
-            if !missed.is_empty() {
+            // What a batch saw that did not come about is still to be flushed.
+            if !missed.is_empty() || is_unflushed {
                 disk.flush();
             }
             Ok(missed)
         })?;
+        self.is_unflushed = false;
         self.last = missed.last().map_or(self.last, Record::head);
         Ok(missed)
     }

@@ -55,7 +55,9 @@ impl World {
         let events: Vec<Event> = postcard::from_bytes(&record.payload).unwrap_or_default();
         let heartbeat = matches!(events[..], [Event::Clock(_)]);
         let notes_offset = events.iter().any(|event| matches!(event, Event::ClockOffsetSet { .. }));
-        if heartbeat || notes_offset || self.sabotage.is_some() {
+        // A process remembers that it could not write, its copy does not.
+        let remembers = !is_first && events.iter().any(|event| matches!(event, Event::Outage { .. }));
+        if heartbeat || notes_offset || remembers || self.sabotage.is_some() {
             return Ok(());
         }
         let (disk, store) = copied(before);

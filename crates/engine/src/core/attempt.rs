@@ -59,7 +59,7 @@ impl<S: Store, C: Clock> Core<S, C> {
             self.state.step(now, &Command::RaiseEpoch, &mut self.events);
         }
         // Before anything that could end a lease.
-        if self.is_just_opened() {
+        if self.is_just_opened() || self.was_blocked() {
             self.state.step(now, &Command::Outage, &mut self.events);
         }
         // What is decided from here on may be of that format.
@@ -98,13 +98,16 @@ impl<S: Store, C: Clock> Core<S, C> {
             if let Err(error) = self.store.commit_nothing() {
                 return Err(Failed::Before(self.away(error, false)));
             }
+            self.blocked_since_ms = None;
             // A clock that goes a little slower for approaching the wall's must not make us spin.
             self.no_tick_before_ms = self.clock.mono_ms() + (1 << self.idle_ticks.min(MAX_IDLE_TICKS));
             self.idle_ticks += 1;
             return Ok(());
         }
         self.idle_ticks = 0;
-        self.commit(now, &decided, batch)
+        self.commit(now, &decided, batch)?;
+        self.blocked_since_ms = None;
+        Ok(())
     }
 
     /// Looks through the new events: encodes them, counts them, and sees to those who wait.

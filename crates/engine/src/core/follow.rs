@@ -73,7 +73,10 @@ impl<S: Store, C: Clock> Core<S, C> {
                 self.note_look();
                 self.serve_again();
             }
-            Err(_) => self.no_look_before_ms = self.clock.mono_ms() + RETRY_MS,
+            Err(_) => {
+                self.blocked_since_ms.get_or_insert(mono_ms);
+                self.no_look_before_ms = self.clock.mono_ms() + RETRY_MS;
+            }
         }
         seen
     }
@@ -97,6 +100,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         let mut is_again = false;
         for _ in 0..MAX_BEGINS {
             let asked_ms = self.clock.mono_ms();
+            self.blocked_since_ms.get_or_insert(asked_ms);
             match self.store.begin(&self.head) {
                 Ok(begin) => {
                     let answered_ms = self.clock.mono_ms();
@@ -153,6 +157,7 @@ impl<S: Store, C: Clock> Core<S, C> {
         batch: &mut Batch,
     ) -> Result<(), Error> {
         if !missed.is_empty() {
+            self.blocked_since_ms = None;
             self.written_at_ms = self.clock.mono_ms();
         }
         for record in missed {

@@ -119,6 +119,9 @@ impl<S: Store, C: Clock> Core<S, C> {
     pub(super) fn adopt(&mut self, recovered: Recovered) {
         self.state = recovered.state;
         self.clock.follow(self.state.clock_offset_ms());
+        if recovered.head != self.head {
+            self.blocked_since_ms = None;
+        }
         self.head = recovered.head;
         self.snapshot_seq = recovered.snapshot_seq;
         self.snapshot_bytes = recovered.snapshot_bytes;

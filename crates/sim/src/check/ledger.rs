@@ -14,6 +14,10 @@ use super::usage::{Limits, PICO, Past};
 use super::{Beliefs, Checked, Rule, broken};
 use crate::clocks::at_least_ms;
 
+/// Half of the time without a writer after which the first one may say that there was an outage: clocks are read
+/// when the database is asked, which may take its time.
+const BLOCKED_MS: u64 = 250;
+
 /// A live lease, as the log has it.
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
@@ -87,7 +91,8 @@ impl Ledger {
                 let is_outage = self.clock > 0 && is_long && self.has_something_to_lose();
                 let said_so = matches!(events.get(index + 1), Some(Event::Outage { .. }));
                 let is_start = moment.is_first && index == 0;
-                if is_outage != said_so && !is_start {
+                let may_say_so = is_outage || silent_ms.max(moment.silent_ms) >= BLOCKED_MS;
+                if (is_outage && !said_so || said_so && !may_say_so) && !is_start {
                     return broken(
                         Rule::Outage,
                         format!("the log was silent for {silent_ms} ms, an outage was logged: {said_so}"),
@@ -293,7 +298,8 @@ impl Ledger {
                 format!("{} is granted before {} of the same queue", id.as_u128(), first.as_u128()),
             );
         }
-        if ticket.claims.len() == 1 {
+        // Who waits for several keys may hold one in vain until it is their turn, whoever else comes.
+        if self.limits.takes(&ticket.claims).len() == 1 {
             self.no_higher_priority_waits(&ticket)?;
         }
         let held = Held {
