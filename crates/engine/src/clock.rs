@@ -102,9 +102,9 @@ impl<C: Clock> LogClock<C> {
         self.logged_offset_ms = offset_ms;
     }
 
-    /// The log says by now how far its time is from the wall clock.
+    /// A record of the latest reading is in the log, which says this of the offset: time goes on from there.
     pub fn logged(&mut self, offset_ms: i64) {
-        self.logged_offset_ms = offset_ms;
+        (self.logged_offset_ms, self.is_by_wall) = (offset_ms, false);
     }
 
     /// The time, not before `floor`, the log's end. `database` is the wall clock of all nodes, if there is one.
@@ -128,8 +128,9 @@ impl<C: Clock> LogClock<C> {
         let read = self.read.filter(|_| !self.is_by_wall).unwrap_or(Read { mono_ms, slewed_ms: mono_ms });
         // Before the floor: that the log is ahead is news, that the answer took its time is none.
         let expected_ms = signed(by_itself.0).saturating_sub(self.offset_ms);
-        let is_uncertain = most_ms - least_ms > signed(MAX_UNCERTAIN_MS) && !self.is_by_wall;
-        let wall_ms = if is_uncertain { expected_ms } else { expected_ms.clamp(least_ms, most_ms) };
+        let is_uncertain = most_ms - least_ms > signed(MAX_UNCERTAIN_MS);
+        let wall_ms =
+            if is_uncertain && !self.is_by_wall { expected_ms } else { expected_ms.clamp(least_ms, most_ms) };
         // Who follows another node gives up what it took the time to be and nobody logged.
         let floor = if self.is_by_wall { floor } else { floor.max(self.last) };
         let by_itself = by_itself.max(floor);
@@ -139,7 +140,8 @@ impl<C: Clock> LogClock<C> {
             if ahead_ms.abs() <= MAX_SLEW_MS { ahead_ms.clamp(-signed(slews), signed(slews)) } else { 0 };
         self.last = Time(by_itself.0.saturating_add_signed(-slew_ms)).max(floor);
         self.read = Some(Read { mono_ms, slewed_ms: read.slewed_ms + slews * SLEW_EVERY_MS });
-        self.is_by_wall = false;
+        // A wall clock that is known badly must not pass for this clock's own knowledge, unless somebody relies on it.
+        self.is_by_wall &= is_uncertain;
         self.note_offset(signed(self.last.0).saturating_sub(wall_ms));
         self.last
     }
@@ -321,6 +323,21 @@ mod tests {
         let mut starting = opened(0);
         starting.clock.mono_ms = 61_000;
         assert_eq!(starting.now(database(901_000, 1_000, 1_001), Time(0)), Time(960_999));
+    }
+
+    #[test]
+    fn a_late_answer_makes_the_time_late_only_if_that_is_logged() {
+        for (is_logged, expect) in [(false, (Time(960_500), 0)), (true, (Time(900_500), -60_000))] {
+            let mut starting = opened(0);
+            starting.clock.mono_ms = 60_000;
+            assert_eq!(starting.now(database(900_000, 0, 60_000), Time(0)), Time(900_000));
+            if is_logged {
+                starting.logged(0);
+            }
+            starting.clock.mono_ms = 60_500;
+            let now = starting.now(database(960_500, 60_500, 60_500), Time(0));
+            assert_eq!((now, starting.offset().0), expect, "logged: {is_logged}");
+        }
     }
 
     #[test]
