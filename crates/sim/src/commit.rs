@@ -15,7 +15,10 @@ impl ModelStore {
         let has_lock = {
             let disk = Arc::clone(&self.disk);
             let mut disk = lock(&disk);
-            self.connect(&mut disk)?;
+            if let Err(error) = self.connect(&mut disk) {
+                disk.unlock(self.process);
+                return Err(error);
+            }
             let has_lock = disk.has_lock(self.process, self.time.now_ms());
             disk.injected.conflicts += u64::from(!has_lock);
             has_lock || disk.lie == Some(Lie::Conflicts)
