@@ -106,7 +106,7 @@ fn engine(text: &mut String, stats: &Stats) {
     }
     let offset = fraction(stats.clock_offset_ms.unsigned_abs(), 1_000);
     let sign = if stats.clock_offset_ms < 0 { "-" } else { "" };
-    let help = "What is added to this machine's clock to make the log's time.";
+    let help = "What is added to the database's clock, or where there is none this machine's, to make the log's time.";
     one(text, "admit_clock_offset_seconds", "gauge", help, format_args!("{sign}{offset}"));
     histogram(text, "admit_wait_seconds", "How long granted tickets had waited.", &stats.wait_ms, 1_000);
     histogram(text, "admit_commit_seconds", "How long commits took.", &stats.commit_us, 1_000_000);

@@ -64,9 +64,10 @@ pub struct StoreBody {
     pub log_time: String,
     /// How long ago that is, in milliseconds.
     pub log_age_ms: u64,
-    /// What is added to this machine's clock to make the log's time, in milliseconds.
+    /// What is added to the database's clock, or where there is none this machine's, to make the log's time, in
+    /// milliseconds.
     pub clock_offset_ms: i64,
-    /// Steps of this machine's clock that were absorbed.
+    /// Steps of that clock that were absorbed.
     pub clock_steps: u64,
     /// Bytes that were appended.
     pub log_bytes_written: u64,
