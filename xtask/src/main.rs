@@ -52,9 +52,9 @@ fn main() -> ExitCode {
             cargo(&["run", "--release", "-p", "admit-sim", "--", "--seeds", &seeds, "--from", &from])
         }
         Task::Python => python::environment(),
-        Task::Openapi => ["admit-api", "admit-prefect"]
+        Task::Openapi => [("admit-api", "openapi"), ("admit-prefect", "prefect_openapi")]
             .into_iter()
-            .try_for_each(|package| cargo(&["run", "-p", package, "--example", "openapi"])),
+            .try_for_each(|(package, example)| cargo(&["run", "-p", package, "--example", example])),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
