@@ -3,7 +3,7 @@
 mod common;
 
 use admit_kernel::{
-    Acquire, Claim, Command, Counts, End, EtaKind, Limit, Outcome, Patience, Refill, State, Terms, Time,
+    Acquire, Claim, Command, Counts, End, EtaKind, Limit, Mode, Outcome, Patience, Refill, State, Terms, Time,
 };
 use common::{World, id, waiting};
 
@@ -43,6 +43,24 @@ fn a_window_of_starts_counts_them_whether_they_run_or_not() {
     live(&mut world, 300);
     assert_eq!(world.holding(1..=4), [2, 3, 4]);
     world.check_replay();
+}
+
+#[test]
+fn who_has_seen_a_later_time_counts_what_would_wait_like_everybody() {
+    let mut limit =
+        Limit::new("db", Terms { max: 1, refill: Refill::Window { ms: 1_000, counts: Counts::Starts } });
+    limit.mode = Mode::Observe;
+    let mut world = World::with_limits(&[limit]);
+    world.ask(1, one());
+    let mut other = State::new();
+    other.replay(&world.log);
+    let mut events = Vec::new();
+    other.step(Time(world.now + 5_000), &Command::Withdraw { id: id(9) }, &mut events);
+    assert!(events.is_empty(), "nobody else hears of it: {events:?}");
+    let read = world.log.len();
+    world.ask(2, one());
+    other.replay(&world.log[read..]);
+    assert_eq!((world.state.limit_counts("db"), other.limit_counts("db")), ((0, 1), (0, 1)));
 }
 
 #[test]

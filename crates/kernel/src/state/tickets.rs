@@ -368,12 +368,15 @@ impl State {
             rank: (self.logged, u64::MAX),
             continues,
         };
+        // A node that replays this may have seen later times than whoever decided it: all have to count the same.
+        let seen = std::mem::replace(&mut self.seen, self.logged);
         let limits: SmallVec<[Name; 2]> = self
             .effective(&lease.claims)
             .iter()
             .filter(|claim| self.observed_short(&candidate, claim))
             .filter_map(|claim| claim.terms.limit().cloned())
             .collect();
+        self.seen = seen;
         for name in limits {
             if let Some(limit) = self.limits.get_mut(&name) {
                 limit.would_wait += 1;
