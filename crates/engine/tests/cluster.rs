@@ -143,7 +143,14 @@ impl Place {
 
 /// A node with clients that acquire, hold and release until it is told to stop; says what it did.
 fn run_clients(url: &str, folder: &Path) {
-    let engine = node_at(url).unwrap();
+    // A database that is too busy to answer in time refuses a start; it is repeated, as whatever runs servers does.
+    let engine = loop {
+        match node_at(url) {
+            Ok(engine) => break engine,
+            Err(Error::Store(admit_store::Error::Unavailable(_))) => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
     println!("\nready");
     let stop = std::sync::atomic::AtomicBool::new(false);
     let done = std::sync::atomic::AtomicU64::new(0);
