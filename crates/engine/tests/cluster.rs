@@ -227,7 +227,8 @@ fn acquire(engine: &Engine, id: Uuid, claim: Claim) -> Option<(u64, u64)> {
             let until_ms = lease.expires_at.unwrap().0;
             Some((lease.token, until_ms.max(asked_ms + TTL_MS)))
         }
-        Err(Error::Unavailable { .. }) => None,
+        // Its time is over for its caller; for its ticket it will be when the log's time comes that far.
+        Err(Error::Unavailable { .. }) | Ok(Outcome::Waiting { .. }) => None,
         Ok(Outcome::Denied(denial)) if matches!(*denial, Denial::Ended { how: End::TimedOut, .. }) => None,
         other => {
             wrong(&format!("{id} asked for a slot and got {other:?}"));
